@@ -1,0 +1,85 @@
+// An algorithm: when replicas talk and what they do with the answer, written as blocking code that reads like its
+// paper's pseudo-code over Worker, Averaging and Host.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/stop.h"
+#include "federation/worker.h"
+#include "gossip/averaging/averaging.h"
+#include "gossip/host.h"
+#include "gossip/inbox.h"
+
+namespace Atoll::federation {
+
+struct RunConfig;  // federation/run_config.h
+
+// A vector of an algorithm's state.
+struct StateVector {
+    std::string name;
+    std::span<float> values;
+    bool shared = false;  // part of what a joiner fetches from a peer; else only in this node's own checkpoint
+};
+
+struct RoundReport {
+    std::uint64_t round = 0;  // outer steps done, this one included
+    std::uint64_t step = 0;
+    std::uint64_t tokens = 0;        // by this node in this round
+    double train_loss = 0;           // mean over the round's inner steps
+    double update_norm = 0;          // of the averaged pseudo-gradient
+    double compute_seconds = 0;      // host time
+    double exchange_seconds = 0;
+    gossip::AverageReport average;
+};
+
+class Algorithm;
+
+// Told at the safe points of a run, on the algorithm's own activity. An error stops the run with it.
+class Observer {
+  public:
+    virtual ~Observer() = default;
+    virtual Status on_step(const StepResult& result, std::uint64_t step) = 0;
+    // Everything is consistent here: the place to checkpoint and to evaluate.
+    virtual Status on_round(const RoundReport& report, Algorithm& algorithm) = 0;
+};
+
+struct Context {
+    Worker& worker;
+    gossip::Host& host;
+    gossip::Inbox& inbox;
+    gossip::Averaging& averaging;
+    Observer& observer;
+    const StopToken& stop;
+};
+
+class Algorithm {
+  public:
+    virtual ~Algorithm() = default;
+    // Runs until the configured rounds are done, `stop` is requested (interrupted, after the current step) or an error.
+    [[nodiscard]] virtual Status run(Context& context) = 0;
+    // Outer steps done.
+    [[nodiscard]] virtual std::uint64_t round() const = 0;
+    virtual void set_round(std::uint64_t round) = 0;
+    // All state beyond the worker's, for checkpoints and joiners; spans stay valid as long as the object.
+    [[nodiscard]] virtual std::vector<StateVector> state() = 0;
+};
+
+struct AlgorithmEntry {
+    std::string_view name;
+    std::string_view summary;
+    std::string_view source;
+    // `parameters`: length of the flat vector.
+    std::unique_ptr<Algorithm> (*make)(const RunConfig& config, std::size_t parameters);
+};
+
+[[nodiscard]] std::span<const AlgorithmEntry> algorithms();
+[[nodiscard]] Result<std::unique_ptr<Algorithm>> make_algorithm(std::string_view name, const RunConfig& config,
+                                                                std::size_t parameters);
+
+}  // namespace Atoll::federation

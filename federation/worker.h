@@ -1,0 +1,41 @@
+// Worker: the local replica as an algorithm sees it. The real one (federation/replica_worker.h) trains a transformer;
+// tests and simulations use smaller ones.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "kernels/flat.h"
+
+namespace Atoll::federation {
+
+struct StepResult {
+    double loss = 0;           // mean over the step's tokens, nats
+    std::uint64_t tokens = 0;
+    double gradient_norm = 0;  // before clipping
+    double learning_rate = 0;
+};
+
+class Worker {
+  public:
+    virtual ~Worker() = default;
+    [[nodiscard]] virtual const kernels::Layout& layout() const = 0;
+    // The live parameters. Whoever writes them calls parameters_changed() afterwards.
+    [[nodiscard]] virtual std::span<float> parameters() = 0;
+    virtual void parameters_changed() = 0;
+
+    // One step of the inner optimizer on the next local batch. Errors: data unreadable, loss not finite.
+    [[nodiscard]] virtual Result<StepResult> inner_step() = 0;
+    // The gradient of the next local batch, without a step (= into `gradient`, same layout as the parameters).
+    [[nodiscard]] virtual Result<StepResult> gradient(std::span<float> gradient) = 0;
+    // Mean loss on held-out data at the live parameters; NaN if there is none.
+    [[nodiscard]] virtual Result<double> validation_loss() = 0;
+
+    // Inner steps taken since the run began, over restarts.
+    [[nodiscard]] virtual std::uint64_t step() const = 0;
+};
+
+}  // namespace Atoll::federation

@@ -1,0 +1,69 @@
+// Averaging: turns each member's vectors into (an approximation of) the mean over the members that are there.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "gossip/codec/codec.h"
+#include "gossip/inbox.h"
+#include "gossip/topology/topology.h"
+
+namespace Atoll::gossip {
+
+// One vector to average, in place.
+struct AveragePart {
+    std::span<float> values;
+    const Codec* codec = nullptr;
+    // Error feedback: one residual of values.size() floats per gossip stage, owned by the caller (it is checkpointed);
+    // empty = none. Residuals are added to what is sent and keep what the codec lost.
+    std::vector<std::span<float>> residuals;
+};
+
+struct AverageReport {
+    double weight = 0;                  // push-sum weight that reached us; 1 with everyone present
+    std::size_t members = 0;            // in the view at the start
+    bool complete = true;               // every expected share arrived in time
+    std::vector<std::string> reasons;   // if not: who was missing and why, in words
+    std::uint64_t bytes_sent = 0;
+    double seconds = 0;
+};
+
+struct AveragingOptions {
+    double deadline_seconds = 30;  // of one gossip stage
+    std::int64_t stages = 0;       // 0: the period of the topology (the exact mean where it is exact)
+    double norm_ratio_max = 100;   // a share whose norm is more than this many times our own is refused
+};
+
+class Averaging {
+  public:
+    virtual ~Averaging() = default;
+    // Gossip stages one average() takes with n members: how many residuals a part needs.
+    [[nodiscard]] virtual std::size_t stages(std::size_t n) const = 0;
+    // Replaces the values of every part by the weighted mean. Never waits longer than the deadline a stage; a member
+    // that is lost leaves a reason, not a hang. Errors: only when stopping (interrupted).
+    [[nodiscard]] virtual Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) = 0;
+};
+
+struct AveragingContext {
+    Host& host;
+    Inbox& inbox;
+    const Topology& topology;
+    AveragingOptions options;
+};
+
+struct AveragingEntry {
+    std::string_view name;
+    std::string_view summary;
+    std::string_view source;
+    std::unique_ptr<Averaging> (*make)(const AveragingContext&);
+};
+
+[[nodiscard]] std::span<const AveragingEntry> averagings();
+[[nodiscard]] Result<std::unique_ptr<Averaging>> make_averaging(std::string_view name, const AveragingContext& context);
+
+}  // namespace Atoll::gossip

@@ -1,0 +1,52 @@
+// A codec: how many bits a value costs on the wire. Stateless; the residual of error feedback belongs to the caller.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace Atoll::gossip {
+
+class Codec {
+  public:
+    virtual ~Codec() = default;
+    [[nodiscard]] virtual std::string_view name() const = 0;
+    [[nodiscard]] virtual std::uint8_t wire_id() const = 0;  // never changes, never reused
+    // Exact size of `count` encoded values (an upper bound for codecs of variable size).
+    [[nodiscard]] virtual std::size_t encoded_bytes(std::size_t count) const = 0;
+    [[nodiscard]] virtual bool lossless() const = 0;
+
+    // Encodes x = values (+ residual, if given) in one pass over memory; out has encoded_bytes(values.size()) bytes.
+    // residual, if not empty, becomes x - decoded(x) (error feedback, Seide et al. 2014); decoded, if not empty,
+    // receives what the receiver will see. `residual` may not alias `values`; `decoded` may alias `values`.
+    // Returns the bytes written. Precondition: values are finite.
+    virtual std::size_t encode(std::span<const float> values, std::span<float> residual, std::span<std::byte> out,
+                               std::span<float> decoded) const = 0;
+
+    // out[i] = decoded value * scale, or += if accumulate. Errors (corrupt): wrong length, a non-finite scale or value; then
+    // `out` is untouched.
+    [[nodiscard]] virtual Status decode(ByteView bytes, std::span<float> out, float scale, bool accumulate) const = 0;
+};
+
+struct CodecEntry {
+    std::string_view name;
+    std::uint8_t wire_id;
+    std::string_view summary;
+    std::string_view source;
+    std::unique_ptr<Codec> (*make)(int threads);
+};
+
+// Every codec, in order of wire id.
+[[nodiscard]] std::span<const CodecEntry> codecs();
+// Errors (invalid): unknown name, with the nearest known one.
+[[nodiscard]] Result<std::unique_ptr<Codec>> make_codec(std::string_view name, int threads);
+// nullptr for an unknown id.
+[[nodiscard]] const CodecEntry* find_codec(std::uint8_t wire_id);
+
+}  // namespace Atoll::gossip
