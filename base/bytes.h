@@ -20,13 +20,14 @@ using ByteView = std::span<const std::byte>;
     return std::as_bytes(std::span<const char>(text.data(), text.size()));
 }
 
-// Immutable bytes with shared ownership: the sending thread, the socket's I/O thread and a retry may all hold the
-// same payload, and the last one to let go frees (or recycles) it.
+// Immutable bytes with shared ownership: the sending thread, the socket's I/O thread and a retry may all hold
+// the same payload, and the last one to let go frees (or recycles) it.
 class SharedBytes {
   public:
     SharedBytes() = default;
     explicit SharedBytes(Bytes bytes)
-        : owner_(std::make_shared<Bytes>(std::move(bytes))), view_(*std::static_pointer_cast<const Bytes>(owner_)) {}
+        : owner_(std::make_shared<Bytes>(std::move(bytes))),
+          view_(*std::static_pointer_cast<const Bytes>(owner_)) {}
     // `owner` keeps `view` alive.
     SharedBytes(std::shared_ptr<const void> owner, ByteView view) : owner_(std::move(owner)), view_(view) {}
 

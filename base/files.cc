@@ -34,13 +34,17 @@ Status write_all(int descriptor, ByteView bytes, const fs::path& path) {
     return {};
 }
 
-fs::path temporary_name(const fs::path& path) { return fs::path(path.string() + fmt::format(".tmp{}", ::getpid())); }
+fs::path temporary_name(const fs::path& path) {
+    return fs::path(path.string() + fmt::format(".tmp{}", ::getpid()));
+}
 
 Status make_parent(const fs::path& path) {
     if (!path.has_parent_path()) return {};
     std::error_code code;
     fs::create_directories(path.parent_path(), code);
-    if (code) return Error{ErrorCode::failed, fmt::format("creating folder {}: {}", path.parent_path().string(), code.message())};
+    if (code)
+        return Error{ErrorCode::failed,
+                     fmt::format("creating folder {}: {}", path.parent_path().string(), code.message())};
     return {};
 }
 
@@ -62,7 +66,8 @@ Result<Bytes> read_file(const fs::path& path, std::uint64_t bytes_max) {
     const auto size = static_cast<std::uint64_t>(info.st_size);
     if (size > bytes_max) {
         ::close(descriptor);
-        return Error{ErrorCode::failed, fmt::format("{} has {} bytes, more than the {} allowed", path.string(), size, bytes_max)};
+        return Error{ErrorCode::failed, fmt::format("{} has {} bytes, more than the {} allowed",
+                                                    path.string(), size, bytes_max)};
     }
     Bytes bytes(size);
     std::size_t done = 0;
@@ -71,7 +76,8 @@ Result<Bytes> read_file(const fs::path& path, std::uint64_t bytes_max) {
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) {
             const Error error = count < 0 ? system_error("reading", path)
-                                          : Error{ErrorCode::corrupt, fmt::format("{} shrank while it was read", path.string())};
+                                          : Error{ErrorCode::corrupt,
+                                                  fmt::format("{} shrank while it was read", path.string())};
             ::close(descriptor);
             return error;
         }
@@ -89,7 +95,8 @@ Result<std::string> read_text(const fs::path& path, std::uint64_t bytes_max) {
 Status write_file(const fs::path& path, ByteView bytes, unsigned mode) {
     ATOLL_TRY(make_parent(path));
     const fs::path temporary = temporary_name(path);
-    const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, static_cast<mode_t>(mode));
+    const int descriptor =
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, static_cast<mode_t>(mode));
     if (descriptor < 0) return system_error("creating", temporary);
     Status status = write_all(descriptor, bytes, path);
     if (status && ::fsync(descriptor) != 0) status = system_error("syncing", path);
@@ -195,8 +202,8 @@ Result<FileLock> FileLock::acquire(const fs::path& path) {
     if (::flock(lock.descriptor_, LOCK_EX | LOCK_NB) != 0) {
         char holder[32] = {};
         const ssize_t count = ::pread(lock.descriptor_, holder, sizeof holder - 1, 0);
-        return Error{ErrorCode::unavailable,
-                     fmt::format("{} is in use by another process{}{}", path.string(), count > 0 ? " with pid " : "", holder)};
+        return Error{ErrorCode::unavailable, fmt::format("{} is in use by another process{}{}", path.string(),
+                                                         count > 0 ? " with pid " : "", holder)};
     }
     const std::string pid = std::to_string(::getpid());
     if (::ftruncate(lock.descriptor_, 0) != 0 || ::pwrite(lock.descriptor_, pid.data(), pid.size(), 0) < 0) {

@@ -14,12 +14,14 @@ namespace Atoll {
 
 // Errors: not_found, too large (> bytes_max), read failure. The message names the path.
 [[nodiscard]] Result<Bytes> read_file(const std::filesystem::path& path, std::uint64_t bytes_max);
-[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path, std::uint64_t bytes_max = 64ULL << 20U);
+[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path,
+                                            std::uint64_t bytes_max = 64ULL << 20U);
 
-// Writes a sibling temporary file, fsyncs it, renames it over `path` and fsyncs the folder: after a crash at any
-// instant `path` holds the old or the new content. Creates missing parent folders. `mode` as in chmod.
+// Writes a sibling temporary file, fsyncs it, renames it over `path` and fsyncs the folder: after a crash at
+// any instant `path` holds the old or the new content. Creates missing parent folders. `mode` as in chmod.
 [[nodiscard]] Status write_file(const std::filesystem::path& path, ByteView bytes, unsigned mode = 0644);
-[[nodiscard]] Status write_file(const std::filesystem::path& path, std::string_view text, unsigned mode = 0644);
+[[nodiscard]] Status write_file(const std::filesystem::path& path, std::string_view text,
+                                unsigned mode = 0644);
 
 // fsync of a file or a folder.
 [[nodiscard]] Status sync_path(const std::filesystem::path& path);
@@ -40,8 +42,8 @@ class MappedFile {
     ByteView view_;
 };
 
-// Appends to a file until close(): for outputs too large to hold in memory. Written to `path + ".tmp"`, renamed by
-// commit(); an uncommitted one is removed by the destructor.
+// Appends to a file until close(): for outputs too large to hold in memory. Written to `path + ".tmp"`,
+// renamed by commit(); an uncommitted one is removed by the destructor.
 class FileWriter {
   public:
     [[nodiscard]] static Result<FileWriter> create(const std::filesystem::path& path);

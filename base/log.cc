@@ -28,8 +28,8 @@ struct Settings {
     std::string name;
 };
 
-// The process's log is the one global of this code base: lines come from every thread and library, and spdlog's
-// sinks are made for that.
+// The process's log is the one global of this code base: lines come from every thread and library, and
+// spdlog's sinks are made for that.
 Settings& settings() {
     static Settings instance;
     return instance;
@@ -37,7 +37,8 @@ Settings& settings() {
 
 std::shared_ptr<spdlog::logger>& logger() {
     static std::shared_ptr<spdlog::logger> instance = [] {
-        auto made = std::make_shared<spdlog::logger>("atoll", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+        auto made = std::make_shared<spdlog::logger>("atoll",
+                                                     std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
         made->set_level(spdlog::level::warn);
         made->set_pattern("%H:%M:%S %^%l%$ %v");
         return made;
@@ -58,7 +59,8 @@ void build() {
     auto made = std::make_shared<spdlog::logger>("atoll", sinks.begin(), sinks.end());
     made->set_level(to_spdlog(settings().level));
     made->flush_on(spdlog::level::info);
-    made->set_pattern(settings().name.empty() ? "%H:%M:%S %^%l%$ %v" : "%H:%M:%S " + settings().name + " %^%l%$ %v");
+    made->set_pattern(settings().name.empty() ? "%H:%M:%S %^%l%$ %v"
+                                              : "%H:%M:%S " + settings().name + " %^%l%$ %v");
     logger() = std::move(made);
     if (!problem.empty()) warn("no log file: {}", problem);
 }

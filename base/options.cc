@@ -121,7 +121,11 @@ void Options::insert(Key key) {
 
 void Options::add(Scope scope, std::string name, std::int64_t* value, Range range, std::string help) {
     const std::string expected = range_text("an integer", range);
-    insert({.name = std::move(name), .type = "integer", .help = std::move(help), .expected = expected, .scope = scope,
+    insert({.name = std::move(name),
+            .type = "integer",
+            .help = std::move(help),
+            .expected = expected,
+            .scope = scope,
             .get = [value] { return std::to_string(*value); },
             .set = [value, range, expected](const std::string& text) -> Status {
                 const auto parsed = parse_value(text);
@@ -137,21 +141,31 @@ void Options::add(Scope scope, std::string name, std::int64_t* value, Range rang
 
 void Options::add(Scope scope, std::string name, double* value, Range range, std::string help) {
     const std::string expected = range_text("a number", range);
-    insert({.name = std::move(name), .type = "number", .help = std::move(help), .expected = expected, .scope = scope,
+    insert({.name = std::move(name),
+            .type = "number",
+            .help = std::move(help),
+            .expected = expected,
+            .scope = scope,
             .get = [value] { return number_text(*value); },
             .set = [value, range, expected](const std::string& text) -> Status {
                 const auto parsed = parse_value(text);
-                if (!parsed || !(parsed->is_integer() || parsed->is_floating())) return Error{ErrorCode::invalid, expected};
+                if (!parsed || !(parsed->is_integer() || parsed->is_floating()))
+                    return Error{ErrorCode::invalid, expected};
                 const double number =
                     parsed->is_integer() ? static_cast<double>(parsed->as_integer()) : parsed->as_floating();
-                if (!(number >= range.low && number <= range.high)) return Error{ErrorCode::invalid, expected};
+                if (!(number >= range.low && number <= range.high))
+                    return Error{ErrorCode::invalid, expected};
                 *value = number;
                 return {};
             }});
 }
 
 void Options::add(Scope scope, std::string name, bool* value, std::string help) {
-    insert({.name = std::move(name), .type = "boolean", .help = std::move(help), .expected = "true or false", .scope = scope,
+    insert({.name = std::move(name),
+            .type = "boolean",
+            .help = std::move(help),
+            .expected = "true or false",
+            .scope = scope,
             .get = [value] { return std::string(*value ? "true" : "false"); },
             .set = [value](const std::string& text) -> Status {
                 if (text != "true" && text != "false") return Error{ErrorCode::invalid, "true or false"};
@@ -161,7 +175,11 @@ void Options::add(Scope scope, std::string name, bool* value, std::string help) 
 }
 
 void Options::add(Scope scope, std::string name, std::string* value, std::string help) {
-    insert({.name = std::move(name), .type = "text", .help = std::move(help), .expected = "text", .scope = scope,
+    insert({.name = std::move(name),
+            .type = "text",
+            .help = std::move(help),
+            .expected = "text",
+            .scope = scope,
             .get = [value] { return quote(*value); },
             .set = [value](const std::string& text) -> Status {
                 const auto parsed = parse_value(text);
@@ -179,14 +197,19 @@ void Options::add(Scope scope, std::string name, std::string* value, std::string
 void Options::add(Scope scope, std::string name, std::string* value, OneOf one_of, std::string help) {
     std::string expected = "one of";
     for (std::size_t i = 0; i < one_of.names.size(); ++i) expected += (i == 0 ? " " : ", ") + one_of.names[i];
-    insert({.name = std::move(name), .type = "text", .help = std::move(help), .expected = expected, .scope = scope,
+    insert({.name = std::move(name),
+            .type = "text",
+            .help = std::move(help),
+            .expected = expected,
+            .scope = scope,
             .get = [value] { return quote(*value); },
             .set = [value, expected, names = std::move(one_of.names)](const std::string& text) -> Status {
                 const auto parsed = parse_value(text);
                 const std::string word = parsed && parsed->is_string() ? parsed->as_string().str : text;
                 if (std::find(names.begin(), names.end(), word) == names.end()) {
                     const std::string close = nearest(word, names);
-                    return Error{ErrorCode::invalid, expected + (close.empty() ? "" : "; did you mean " + close + "?")};
+                    return Error{ErrorCode::invalid,
+                                 expected + (close.empty() ? "" : "; did you mean " + close + "?")};
                 }
                 *value = word;
                 return {};
@@ -194,8 +217,11 @@ void Options::add(Scope scope, std::string name, std::string* value, OneOf one_o
 }
 
 void Options::add(Scope scope, std::string name, std::vector<std::string>* value, std::string help) {
-    insert({.name = std::move(name), .type = "list of text", .help = std::move(help),
-            .expected = "a list of text, as [\"a\", \"b\"]", .scope = scope,
+    insert({.name = std::move(name),
+            .type = "list of text",
+            .help = std::move(help),
+            .expected = "a list of text, as [\"a\", \"b\"]",
+            .scope = scope,
             .get =
                 [value] {
                     std::string text = "[";
@@ -207,7 +233,8 @@ void Options::add(Scope scope, std::string name, std::vector<std::string>* value
                 std::vector<std::string> items;
                 if (parsed && parsed->is_array()) {
                     for (const auto& item : parsed->as_array()) {
-                        if (!item.is_string()) return Error{ErrorCode::invalid, "a list of text, as [\"a\", \"b\"]"};
+                        if (!item.is_string())
+                            return Error{ErrorCode::invalid, "a list of text, as [\"a\", \"b\"]"};
                         items.push_back(item.as_string().str);
                     }
                 } else if (parsed && parsed->is_string()) {
@@ -224,12 +251,14 @@ void Options::add(Scope scope, std::string name, std::vector<std::string>* value
 }
 
 const Options::Key* Options::find(std::string_view name) const {
-    const auto it = std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == name; });
+    const auto it =
+        std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == name; });
     return it == keys_.end() ? nullptr : &*it;
 }
 
 Status Options::set(std::string_view name, const std::string& text, const std::string& origin) {
-    const auto it = std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == name; });
+    const auto it =
+        std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == name; });
     if (it == keys_.end()) {
         std::vector<std::string> names;
         for (const auto& key : keys_) names.push_back(key.name);
@@ -260,7 +289,8 @@ Status Options::set_assignment(std::string_view assignment, const std::string& o
 
 namespace {
 
-Status load_table(Options& options, const toml::value& table, const std::string& prefix, const std::string& origin) {
+Status load_table(Options& options, const toml::value& table, const std::string& prefix,
+                  const std::string& origin) {
     for (const auto& [key, value] : table.as_table()) {
         const std::string name = prefix.empty() ? key : prefix + "." + key;
         const std::string where = fmt::format("{} line {}", origin, value.location().line());
@@ -293,7 +323,8 @@ Status Options::load_file(const std::filesystem::path& path) {
 Status Options::load_environment(const std::function<const char*(const char*)>& lookup) {
     for (const auto& key : keys_) {
         std::string variable = "ATOLL_" + key.name;
-        for (char& c : variable) c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+        for (char& c : variable)
+            c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
         if (const char* value = lookup(variable.c_str())) {
             ATOLL_TRY(set(key.name, value, "environment " + variable));
         }
@@ -304,7 +335,8 @@ Status Options::load_environment(const std::function<const char*(const char*)>& 
 std::string Options::to_toml(bool comments) const {
     std::vector<std::string> tables;
     for (const auto& key : keys_) {
-        if (std::find(tables.begin(), tables.end(), table_of(key.name)) == tables.end()) tables.push_back(table_of(key.name));
+        if (std::find(tables.begin(), tables.end(), table_of(key.name)) == tables.end())
+            tables.push_back(table_of(key.name));
     }
     std::string text;
     for (const auto& table : tables) {

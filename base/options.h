@@ -39,7 +39,7 @@ class Options {
         std::string default_value;  // as TOML
         std::string origin;         // "default", "file run.toml", "environment", "--set", ...
         Scope scope = Scope::local;
-        std::function<std::string()> get;                         // current value as TOML
+        std::function<std::string()> get;                          // current value as TOML
         std::function<Status(const std::string& toml_value)> set;  // parses, checks, assigns
     };
 
@@ -51,8 +51,8 @@ class Options {
     void add(Scope scope, std::string name, std::string* value, OneOf one_of, std::string help);
     void add(Scope scope, std::string name, std::vector<std::string>* value, std::string help);
 
-    // Sets one key from text: a TOML value, or a bare word for a text key. Errors (invalid): unknown key (names the
-    // nearest known one), wrong type or range (names key, value, what was expected).
+    // Sets one key from text: a TOML value, or a bare word for a text key. Errors (invalid): unknown key
+    // (names the nearest known one), wrong type or range (names key, value, what was expected).
     [[nodiscard]] Status set(std::string_view key, const std::string& text, const std::string& origin);
     // "a.b=value", as after --set.
     [[nodiscard]] Status set_assignment(std::string_view assignment, const std::string& origin);
@@ -62,7 +62,8 @@ class Options {
     // ATOLL_OPTIMIZER_LEARNING_RATE for optimizer.learning_rate; `lookup` is getenv or a test's stand-in.
     [[nodiscard]] Status load_environment(const std::function<const char*(const char*)>& lookup);
 
-    // Current values as TOML, tables in order of first use. With `comments`: help, expected values and origin.
+    // Current values as TOML, tables in order of first use. With `comments`: help, expected values and
+    // origin.
     [[nodiscard]] std::string to_toml(bool comments) const;
     // Only the shared keys, without comments, in sorted order: the text whose hash is the run id.
     [[nodiscard]] std::string shared_toml() const;

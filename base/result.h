@@ -39,8 +39,10 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
   public:
-    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}          // NOLINT(google-explicit-constructor)
-    Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}      // NOLINT(google-explicit-constructor)
+    Result(T value)
+        : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+    Result(Error error)
+        : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
     [[nodiscard]] bool ok() const { return state_.index() == 0; }
     explicit operator bool() const { return ok(); }
@@ -82,14 +84,14 @@ using Status = Result<void>;
 #define ATOLL_CONCAT(a, b) ATOLL_CONCAT_INNER(a, b)
 
 // ATOLL_TRY(status): returns the error to the caller if there is one.
-#define ATOLL_TRY(expression)                                  \
-    do {                                                       \
-        auto atoll_status = (expression);                      \
-        if (!atoll_status.ok()) return atoll_status.error();   \
+#define ATOLL_TRY(expression)                                \
+    do {                                                     \
+        auto atoll_status = (expression);                    \
+        if (!atoll_status.ok()) return atoll_status.error(); \
     } while (false)
 
 // ATOLL_ASSIGN(auto x, result): declares x from the value, or returns the error to the caller.
-#define ATOLL_ASSIGN(declaration, expression)                                                    \
-    auto ATOLL_CONCAT(atoll_result_, __LINE__) = (expression);                                   \
+#define ATOLL_ASSIGN(declaration, expression)                                                              \
+    auto ATOLL_CONCAT(atoll_result_, __LINE__) = (expression);                                             \
     if (!ATOLL_CONCAT(atoll_result_, __LINE__).ok()) return ATOLL_CONCAT(atoll_result_, __LINE__).error(); \
     declaration = std::move(ATOLL_CONCAT(atoll_result_, __LINE__)).value()

@@ -22,7 +22,8 @@ void Rng::refill() {
     const std::uint64_t block = position_ / 4;
     if (block == block_index_) return;
     block_index_ = block;
-    std::array<std::uint32_t, 4> x{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32U), 0, 0};
+    std::array<std::uint32_t, 4> x{static_cast<std::uint32_t>(block),
+                                   static_cast<std::uint32_t>(block >> 32U), 0, 0};
     std::uint32_t k0 = static_cast<std::uint32_t>(key_);
     std::uint32_t k1 = static_cast<std::uint32_t>(key_ >> 32U);
     for (int round = 0; round < 10; ++round) {
@@ -49,7 +50,8 @@ std::uint64_t Rng::bits64() {
 double Rng::uniform() { return static_cast<double>(bits64() >> 11U) * 0x1.0p-53; }
 
 std::uint64_t Rng::below(std::uint64_t bound) {
-    const std::uint64_t threshold = (0 - bound) % bound;  // 2^64 mod bound: the values that would favour small results
+    const std::uint64_t threshold =
+        (0 - bound) % bound;  // 2^64 mod bound: the values that would favour small results
     for (;;) {
         const std::uint64_t bits = bits64();
         if (bits >= threshold) return bits % bound;

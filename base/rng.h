@@ -1,5 +1,5 @@
-// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): the same bits on every machine, split by name so
-// that a new consumer never shifts the numbers of an old one.
+// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): the same bits on every machine, split by
+// name so that a new consumer never shifts the numbers of an old one.
 #pragma once
 
 #include <array>
@@ -12,7 +12,8 @@ class Rng {
   public:
     explicit Rng(std::uint64_t seed) : key_(seed) {}
 
-    // An independent generator named `name` (and `index`): a pure function of this one's seed, not of its position.
+    // An independent generator named `name` (and `index`): a pure function of this one's seed, not of its
+    // position.
     [[nodiscard]] Rng split(std::string_view name, std::uint64_t index = 0) const;
 
     [[nodiscard]] std::uint32_t bits32();

@@ -32,7 +32,8 @@ struct OptionsTest : testing::Test {
 
 TEST_F(OptionsTest, Reads_every_type_from_toml) {
     const Status status = options.load_toml(
-        "[train]\nrate = 0.5\nsteps = 7\nkind = \"green\"\n[local]\nfresh = true\nname = \"b \\\"c\\\"\"\npeers = [\"x\", \"y\"]\n",
+        "[train]\nrate = 0.5\nsteps = 7\nkind = \"green\"\n[local]\nfresh = true\nname = \"b "
+        "\\\"c\\\"\"\npeers = [\"x\", \"y\"]\n",
         "run.toml");
     ASSERT_TRUE(status.ok()) << status.error().message;
     EXPECT_EQ(settings.rate, 0.5);
@@ -86,9 +87,11 @@ TEST_F(OptionsTest, Wrong_type_and_range_name_key_value_and_expectation) {
 }
 
 TEST_F(OptionsTest, Environment_sets_keys_and_is_named_as_origin) {
-    ASSERT_TRUE(options.load_environment([](const char* name) -> const char* {
-        return std::string_view(name) == "ATOLL_TRAIN_RATE" ? "0.75" : nullptr;
-    }).ok());
+    ASSERT_TRUE(options
+                    .load_environment([](const char* name) -> const char* {
+                        return std::string_view(name) == "ATOLL_TRAIN_RATE" ? "0.75" : nullptr;
+                    })
+                    .ok());
     EXPECT_EQ(settings.rate, 0.75);
     EXPECT_THAT(options.find("train.rate")->origin, HasSubstr("ATOLL_TRAIN_RATE"));
 }
