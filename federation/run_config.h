@@ -1,4 +1,5 @@
-// What the whole run agrees on: one struct, one schema. Its hash is the run id; a node whose id differs is refused.
+// What the whole run agrees on: one struct, one schema. Its hash is the run id; a node whose id differs is
+// refused.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +16,18 @@ struct RunConfig {
     struct Run {
         std::string name = "atoll";
         std::int64_t seed = 1;
-        std::int64_t rounds = 100;         // outer steps until the run ends
-        std::int64_t members_min = 1;      // wait for so many before the first round
+        std::int64_t rounds = 100;     // outer steps until the run ends
+        std::int64_t members_min = 1;  // wait for so many before the first round
     } run;
 
-    std::string model_preset = "tiny";     // starting point; the fields below override it
+    std::string model_preset = "tiny";  // starting point; the fields below override it
     model::ModelConfig model;
 
     struct Data {
-        std::string tokenizer = "byte";    // byte, bpe:N or a tokenizer.json
-        std::string assignment = "split";  // split: each member its own part of the shards; same: everyone all of it
-        double held_out = 0.01;            // fraction of the tokens kept for evaluation
+        std::string tokenizer = "byte";  // byte, bpe:N or a tokenizer.json
+        std::string assignment =
+            "split";             // split: each member its own part of the shards; same: everyone all of it
+        double held_out = 0.01;  // fraction of the tokens kept for evaluation
     } data;
 
     struct Optimizer {
@@ -39,31 +41,32 @@ struct RunConfig {
         std::int64_t batch_sequences = 8;  // per node and step
         std::int64_t accumulation = 1;     // gradient accumulation: micro-batches a step
         double z_loss = 0.0;
-        std::string precision = "fp32";    // fp32 or bf16
+        std::string precision = "fp32";  // fp32 or bf16
     } optimizer;
 
     struct Schedule {
-        std::string name = "cosine";       // constant, cosine (linear warm-up, then cosine), wsd
-        std::int64_t steps = 0;            // length in inner steps; 0 = run.rounds * algorithm.inner_steps
+        std::string name = "cosine";  // constant, cosine (linear warm-up, then cosine), wsd
+        std::int64_t steps = 0;       // length in inner steps; 0 = run.rounds * algorithm.inner_steps
         std::int64_t warmup_steps = 20;
-        double final_fraction = 0.1;       // of the peak rate at the end
-        double decay_fraction = 0.2;       // wsd: the last part of the run that decays
+        double final_fraction = 0.1;  // of the peak rate at the end
+        double decay_fraction = 0.2;  // wsd: the last part of the run that decays
     } schedule;
 
     struct AlgorithmTable {
         std::string name = "diloco";
-        std::int64_t inner_steps = 50;     // H
+        std::int64_t inner_steps = 50;  // H
         std::string outer_optimizer = "nesterov";
         double outer_learning_rate = 0.7;
         double outer_momentum = 0.9;
-        // Every round one of so many slices of the anchors themselves is averaged in fp32 beside the pseudo-gradients,
-        // so that anchors which drifted apart (lost messages, quantisation) meet again; 0 = off.
+        // Every round one of so many slices of the anchors themselves is averaged in fp32 beside the
+        // pseudo-gradients, so that anchors which drifted apart (lost messages, quantisation) meet again; 0 =
+        // off.
         std::int64_t anchor_slices = 32;
     } algorithm;
 
     struct AveragingTable {
         std::string name = "push_sum";
-        std::int64_t stages = 0;           // 0 = the topology's period
+        std::int64_t stages = 0;  // 0 = the topology's period
         double deadline_seconds = 30;
         double norm_ratio_max = 100;
     } averaging;
@@ -79,8 +82,9 @@ struct RunConfig {
     } codec;
 };
 
-// Adds every key of `config` (tables run, model, data, optimizer, schedule, algorithm, averaging, topology, codec) with
-// its limits and help text. `config` outlives `options`. Setting model.preset fills in the model table.
+// Adds every key of `config` (tables run, model, data, optimizer, schedule, algorithm, averaging, topology,
+// codec) with its limits and help text. `config` outlives `options`. Setting model.preset fills in the model
+// table.
 void bind(Options& options, RunConfig& config);
 
 // Cross-field checks, after all keys are set: unknown names, H = 0, contradictions (names both keys).

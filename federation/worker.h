@@ -1,5 +1,5 @@
-// Worker: the local replica as an algorithm sees it. The real one (federation/replica_worker.h) trains a transformer;
-// tests and simulations use smaller ones.
+// Worker: the local replica as an algorithm sees it. The real one (federation/replica_worker.h) trains a
+// transformer; tests and simulations use smaller ones.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 namespace Atoll::federation {
 
 struct StepResult {
-    double loss = 0;           // mean over the step's tokens, nats
+    double loss = 0;  // mean over the step's tokens, nats
     std::uint64_t tokens = 0;
     double gradient_norm = 0;  // before clipping
     double learning_rate = 0;
@@ -29,7 +29,8 @@ class Worker {
 
     // One step of the inner optimizer on the next local batch. Errors: data unreadable, loss not finite.
     [[nodiscard]] virtual Result<StepResult> inner_step() = 0;
-    // The gradient of the next local batch, without a step (= into `gradient`, same layout as the parameters).
+    // The gradient of the next local batch, without a step (= into `gradient`, same layout as the
+    // parameters).
     [[nodiscard]] virtual Result<StepResult> gradient(std::span<float> gradient) = 0;
     // Mean loss on held-out data at the live parameters; NaN if there is none.
     [[nodiscard]] virtual Result<double> validation_loss() = 0;

@@ -13,12 +13,12 @@ class Inbox {
     // `host` outlives the object. Until membership says otherwise the view is this node alone.
     explicit Inbox(Host& host);
 
-    // The next mixing message or view change (already absorbed into view() when it is returned, so that a waiting
-    // caller can reconsider); nothing at the deadline.
+    // The next mixing message or view change (already absorbed into view() when it is returned, so that a
+    // waiting caller can reconsider); nothing at the deadline.
     [[nodiscard]] std::optional<Message> next(double deadline);
     [[nodiscard]] const View& view() const { return view_; }
-    // Absorbs view changes until the view has `count` members. False at the deadline or when stopping. Mixing messages
-    // that arrive meanwhile are kept and come out of next() later.
+    // Absorbs view changes until the view has `count` members. False at the deadline or when stopping. Mixing
+    // messages that arrive meanwhile are kept and come out of next() later.
     [[nodiscard]] bool wait_for_members(std::size_t count, double deadline);
 
   private:

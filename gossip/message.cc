@@ -30,9 +30,9 @@ Topic topic_of(const Body& body) {
 }
 
 std::string_view kind_name(const Body& body) {
-    static constexpr std::string_view kNames[] = {"Heartbeat",    "Leave",       "MixShare",     "MixReceipt",
-                                                  "MixWithdraw",  "StateRequest", "StateManifest", "StateChunk",
-                                                  "StateRefusal", "ViewChanged",  "ProgressMade",  "StatePublished"};
+    static constexpr std::string_view kNames[] = {
+        "Heartbeat",     "Leave",      "MixShare",     "MixReceipt",  "MixWithdraw",  "StateRequest",
+        "StateManifest", "StateChunk", "StateRefusal", "ViewChanged", "ProgressMade", "StatePublished"};
     static_assert(std::size(kNames) == std::variant_size_v<Body>);
     return kNames[body.index()];
 }

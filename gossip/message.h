@@ -1,5 +1,6 @@
-// What peers say to each other, as plain structs. A message is a small body (Cap'n Proto on the wire, gossip/wire) and
-// an optional bulk payload that travels in frames of its own and is never copied into the body.
+// What peers say to each other, as plain structs. A message is a small body (Cap'n Proto on the wire,
+// gossip/wire) and an optional bulk payload that travels in frames of its own and is never copied into the
+// body.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,9 @@ struct Heartbeat {
     std::uint64_t step = 0;
     std::uint64_t tokens = 0;
     double loss = 0;
-    Bytes certificate;              // the sender's own, encoded
-    std::vector<Bytes> others;      // certificates and addresses of other members, encoded MemberRecords (bounded)
+    Bytes certificate;  // the sender's own, encoded
+    std::vector<Bytes>
+        others;  // certificates and addresses of other members, encoded MemberRecords (bounded)
 };
 struct Leave {
     std::string reason;
@@ -40,16 +42,17 @@ struct Leave {
 
 // ---- mixing (push-sum) ----
 struct SharePart {
-    std::uint8_t codec = 0;       // wire id
-    std::uint64_t count = 0;      // values
-    std::uint64_t bytes = 0;      // of the payload, parts in order
+    std::uint8_t codec = 0;   // wire id
+    std::uint64_t count = 0;  // values
+    std::uint64_t bytes = 0;  // of the payload, parts in order
 };
 struct MixShare {
     std::uint64_t round = 0;
-    std::uint32_t stage = 0;       // gossip round within the averaging
-    std::uint64_t sequence = 0;    // unique per sender and incarnation: duplicates are recognised by it
-    double weight = 0;             // push-sum weight carried
-    Hash schedule{};               // digest of (members, topology, degree): refused if it differs from ours is up to the receiver
+    std::uint32_t stage = 0;     // gossip round within the averaging
+    std::uint64_t sequence = 0;  // unique per sender and incarnation: duplicates are recognised by it
+    double weight = 0;           // push-sum weight carried
+    Hash schedule{};  // digest of (members, topology, degree): refused if it differs from ours is up to the
+                      // receiver
     std::vector<SharePart> parts;
 };
 enum class ReceiptKind : std::uint8_t { accepted = 0, refused = 1, withdrawn = 2 };
@@ -65,44 +68,44 @@ struct MixWithdraw {
 
 // ---- state transfer ----
 struct StateRequest {
-    bool manifest = true;          // else chunk `index` of the state of `round`
+    bool manifest = true;  // else chunk `index` of the state of `round`
     std::uint64_t round = 0;
     std::uint32_t index = 0;
 };
-struct StateManifest {             // payload: the chunk hashes, 32 bytes each
+struct StateManifest {  // payload: the chunk hashes, 32 bytes each
     std::uint64_t round = 0;
-    std::uint64_t bytes = 0;       // of the whole state
+    std::uint64_t bytes = 0;  // of the whole state
     std::uint32_t chunk_bytes = 0;
-    Hash hash{};                   // of the whole state
+    Hash hash{};  // of the whole state
 };
-struct StateChunk {                // payload: the chunk
+struct StateChunk {  // payload: the chunk
     std::uint64_t round = 0;
     std::uint32_t index = 0;
 };
 struct StateRefusal {
     std::uint64_t round = 0;
-    std::string reason;            // "no state yet", "round 12 is gone, newest is 14"
+    std::string reason;  // "no state yet", "round 12 is gone, newest is 14"
 };
 
 // ---- within one node only: never on the wire (encode() refuses them) ----
-struct ViewChanged {               // membership -> algorithm
+struct ViewChanged {  // membership -> algorithm
     View view;
 };
-struct ProgressMade {              // algorithm -> membership, for the next heartbeat
+struct ProgressMade {  // algorithm -> membership, for the next heartbeat
     std::uint64_t round = 0;
     std::uint64_t step = 0;
     std::uint64_t tokens = 0;
     double loss = 0;
 };
-struct StatePublished {            // algorithm -> state server; payload: the encoded state
+struct StatePublished {  // algorithm -> state server; payload: the encoded state
     std::uint64_t round = 0;
 };
 
-using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest, StateChunk,
-                          StateRefusal, ViewChanged, ProgressMade, StatePublished>;
+using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest,
+                          StateChunk, StateRefusal, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
-    PeerId sender;        // proven by the host on receipt; filled in by the host on sending
+    PeerId sender;  // proven by the host on receipt; filled in by the host on sending
     Body body;
     SharedBytes payload;
 };

@@ -36,7 +36,8 @@ std::size_t Layout::add(std::string name, std::vector<std::int64_t> shape) {
 }
 
 const TensorSlot* Layout::find(std::string_view name) const {
-    const auto it = std::find_if(slots_.begin(), slots_.end(), [&](const TensorSlot& slot) { return slot.name == name; });
+    const auto it =
+        std::find_if(slots_.begin(), slots_.end(), [&](const TensorSlot& slot) { return slot.name == name; });
     return it == slots_.end() ? nullptr : &*it;
 }
 

@@ -1,5 +1,6 @@
-// The flat vector: all parameters of a replica in one contiguous, aligned buffer, with a layout beside it. Gradients
-// and every optimizer state are buffers of the same layout. This is the currency of the whole code base.
+// The flat vector: all parameters of a replica in one contiguous, aligned buffer, with a layout beside it.
+// Gradients and every optimizer state are buffers of the same layout. This is the currency of the whole code
+// base.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@ struct TensorSlot {
 // Names, offsets and shapes of the tensors in a flat buffer, in order. A value.
 class Layout {
   public:
-    static constexpr std::size_t kSlotAlignment = 16;  // floats: 64 bytes, one cache line, one AVX-512 register
+    static constexpr std::size_t kSlotAlignment =
+        16;  // floats: 64 bytes, one cache line, one AVX-512 register
 
     // Appends a tensor; returns its index.
     std::size_t add(std::string name, std::vector<std::int64_t> shape);
@@ -41,8 +43,9 @@ class Layout {
     std::size_t parameters_ = 0;
 };
 
-// An owned float buffer: 64-byte aligned, zero-initialised, on huge pages where the kernel gives them, touched once at
-// construction so that no step pays for page faults (docs/benchmarks.md). Movable, not copyable.
+// An owned float buffer: 64-byte aligned, zero-initialised, on huge pages where the kernel gives them,
+// touched once at construction so that no step pays for page faults (docs/benchmarks.md). Movable, not
+// copyable.
 class FlatBuffer {
   public:
     FlatBuffer() = default;

@@ -1,11 +1,11 @@
-// Every numeric operation, declared once with its shapes. Each device implements this interface; each implementation
-// runs through tests/kernels/ops_test.cc against kernels/reference.h (double precision).
+// Every numeric operation, declared once with its shapes. Each device implements this interface; each
+// implementation runs through tests/kernels/ops_test.cc against kernels/reference.h (double precision).
 //
-// Conventions: row-major, contiguous. B batch, T sequence length, N = B*T rows, C channels, V vocabulary, H query heads,
-// K key/value heads (H a multiple of K), D head dimension. Pointers are to memory of the implementation's device
-// (allocate()). fp32 unless said otherwise. "+=" in a comment means the output is accumulated into, "=" overwritten.
-// Operations do not allocate in steady state, do not fail, and run in order; results are bit-identical from call to call
-// with the same thread count (fixed reduction order).
+// Conventions: row-major, contiguous. B batch, T sequence length, N = B*T rows, C channels, V vocabulary, H
+// query heads, K key/value heads (H a multiple of K), D head dimension. Pointers are to memory of the
+// implementation's device (allocate()). fp32 unless said otherwise. "+=" in a comment means the output is
+// accumulated into, "=" overwritten. Operations do not allocate in steady state, do not fail, and run in
+// order; results are bit-identical from call to call with the same thread count (fixed reduction order).
 #pragma once
 
 #include <cstddef>
@@ -22,27 +22,30 @@ using Index = std::int64_t;
 
 enum class Precision {
     fp32,
-    bf16,  // products take operands rounded to bf16 (nearest even) and accumulate in fp32; all else stays fp32
+    bf16,  // products take operands rounded to bf16 (nearest even) and accumulate in fp32; all else stays
+           // fp32
 };
 
 // C[m,n] (+)= op(A)[m,k] * op(B)[k,n] (+ bias[n] on every row)
 struct Matmul {
-    const float* a = nullptr;  // [m,k], or [k,m] if transpose_a
-    const float* b = nullptr;  // [k,n], or [n,k] if transpose_b
-    float* c = nullptr;        // [m,n]
+    const float* a = nullptr;     // [m,k], or [k,m] if transpose_a
+    const float* b = nullptr;     // [k,n], or [n,k] if transpose_b
+    float* c = nullptr;           // [m,n]
     const float* bias = nullptr;  // [n] or nullptr
     Index m = 0, n = 0, k = 0;
     bool transpose_a = false;
     bool transpose_b = false;
     bool accumulate = false;  // += instead of =
     Precision precision = Precision::fp32;
-    // b is a parameter that changes only at weights_changed(): a device may keep it packed (or rounded) until then.
+    // b is a parameter that changes only at weights_changed(): a device may keep it packed (or rounded) until
+    // then.
     bool b_is_weight = false;
 };
 
 struct Attention {
-    // q [B,T,H,D], k and v [B,T,K,D], each row `stride` floats after the previous token's (so that q, k and v can be
-    // parts of one fused projection); out [B,T,H*D] contiguous; lse [B,H,T] = log-sum-exp of each row, for backward.
+    // q [B,T,H,D], k and v [B,T,K,D], each row `stride` floats after the previous token's (so that q, k and v
+    // can be parts of one fused projection); out [B,T,H*D] contiguous; lse [B,H,T] = log-sum-exp of each row,
+    // for backward.
     const float* q = nullptr;
     const float* k = nullptr;
     const float* v = nullptr;
@@ -54,15 +57,15 @@ struct Attention {
 };
 
 struct AttentionBackward {
-    Attention forward;              // as it was called (out and lse filled in)
-    const float* d_out = nullptr;   // [B,T,H*D]
-    float* d_q = nullptr;           // same shapes and strides as q, k, v; =
+    Attention forward;             // as it was called (out and lse filled in)
+    const float* d_out = nullptr;  // [B,T,H*D]
+    float* d_q = nullptr;          // same shapes and strides as q, k, v; =
     float* d_k = nullptr;
     float* d_v = nullptr;
 };
 
-// One query token per sequence against a cache (generation): q [B,H,D], caches [B,T_max,K,D] of which the first
-// `length` tokens are filled (the new one included), out [B,H*D].
+// One query token per sequence against a cache (generation): q [B,H,D], caches [B,T_max,K,D] of which the
+// first `length` tokens are filled (the new one included), out [B,H*D].
 struct AttentionDecode {
     const float* q = nullptr;
     const float* k_cache = nullptr;
@@ -72,16 +75,16 @@ struct AttentionDecode {
     float scale = 0;
 };
 
-// Softmax cross-entropy fused with the output head and chunked over the rows or the vocabulary, so that logits [N,V]
-// are never all in memory.
+// Softmax cross-entropy fused with the output head and chunked over the rows or the vocabulary, so that
+// logits [N,V] are never all in memory.
 struct HeadLoss {
-    const float* hidden = nullptr;       // [N,C]
-    const float* head = nullptr;         // [V,C] (a weight)
+    const float* hidden = nullptr;          // [N,C]
+    const float* head = nullptr;            // [V,C] (a weight)
     const std::int32_t* targets = nullptr;  // [N], -1 = ignored
-    float* losses = nullptr;             // [N] =, 0 where ignored
+    float* losses = nullptr;                // [N] =, 0 where ignored
     // Backward, both or neither (nullptr = forward only): gradients of sum(losses) * loss_scale.
-    float* d_hidden = nullptr;           // [N,C] =
-    float* d_head = nullptr;             // [V,C] +=
+    float* d_hidden = nullptr;  // [N,C] =
+    float* d_head = nullptr;    // [V,C] +=
     float loss_scale = 1;
     // Auxiliary z-loss: adds z_loss * logsumexp^2 to each loss.
     float z_loss = 0;
@@ -122,39 +125,45 @@ class Ops {
     virtual void bias_backward(const float* d_y, float* d_bias, Index m, Index n) = 0;
 
     // out[N,C] = token_table[tokens[i]] + (position_table ? position_table[i % T] : 0)
-    virtual void embedding_forward(const std::int32_t* tokens, const float* token_table, const float* position_table,
-                                   float* out, Index batch, Index sequence, Index channels) = 0;
+    virtual void embedding_forward(const std::int32_t* tokens, const float* token_table,
+                                   const float* position_table, float* out, Index batch, Index sequence,
+                                   Index channels) = 0;
     // d_token_table += , d_position_table += (nullptr allowed); same order of summation every time
     virtual void embedding_backward(const std::int32_t* tokens, const float* d_out, float* d_token_table,
                                     float* d_position_table, Index batch, Index sequence, Index channels) = 0;
 
     // y = (x - mean) * rstd * weight + bias, over the last dimension; mean, rstd [N] are kept for backward.
     // If residual_in is given: x_sum = x + residual_in is written to residual_out and normalised.
-    virtual void layernorm_forward(const float* x, const float* residual_in, float* residual_out, const float* weight,
-                                   const float* bias, float* y, float* mean, float* rstd, Index rows, Index channels,
-                                   float epsilon) = 0;
+    virtual void layernorm_forward(const float* x, const float* residual_in, float* residual_out,
+                                   const float* weight, const float* bias, float* y, float* mean, float* rstd,
+                                   Index rows, Index channels, float epsilon) = 0;
     // x: what was normalised. d_x = (or += if accumulate), d_weight +=, d_bias +=
     virtual void layernorm_backward(const float* x, const float* weight, const float* mean, const float* rstd,
                                     const float* d_y, float* d_x, float* d_weight, float* d_bias, Index rows,
                                     Index channels, bool accumulate) = 0;
-    // y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + epsilon); weight nullptr = 1. Residual as in layernorm_forward.
-    virtual void rmsnorm_forward(const float* x, const float* residual_in, float* residual_out, const float* weight,
-                                 float* y, float* rstd, Index rows, Index channels, float epsilon) = 0;
-    virtual void rmsnorm_backward(const float* x, const float* weight, const float* rstd, const float* d_y, float* d_x,
-                                  float* d_weight, Index rows, Index channels, bool accumulate) = 0;
+    // y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + epsilon); weight nullptr = 1. Residual as in
+    // layernorm_forward.
+    virtual void rmsnorm_forward(const float* x, const float* residual_in, float* residual_out,
+                                 const float* weight, float* y, float* rstd, Index rows, Index channels,
+                                 float epsilon) = 0;
+    virtual void rmsnorm_backward(const float* x, const float* weight, const float* rstd, const float* d_y,
+                                  float* d_x, float* d_weight, Index rows, Index channels,
+                                  bool accumulate) = 0;
 
     // GELU, tanh form: y[i] = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
     virtual void gelu_forward(const float* x, float* y, std::size_t size) = 0;
-    virtual void gelu_backward(const float* x, const float* d_y, float* d_x, std::size_t size) = 0;  // =, d_x may be d_y
+    virtual void gelu_backward(const float* x, const float* d_y, float* d_x,
+                               std::size_t size) = 0;  // =, d_x may be d_y
     // gate_up [N,2I] = gate then up on each row; y[N,I] = silu(gate) * up
     virtual void swiglu_forward(const float* gate_up, float* y, Index rows, Index inner) = 0;
-    virtual void swiglu_backward(const float* gate_up, const float* d_y, float* d_gate_up, Index rows, Index inner) = 0;
+    virtual void swiglu_backward(const float* gate_up, const float* d_y, float* d_gate_up, Index rows,
+                                 Index inner) = 0;
 
     // Rotary position embedding in place on x [B,T,heads,D], token rows `stride` floats apart. Rotates halves
-    // (element j with j + D/2), as Hugging Face. frequencies [D/2]: angle = position * frequency. `inverse` rotates
-    // back (the gradient). position of token t is position_offset + t.
-    virtual void rope(float* x, const float* frequencies, Index batch, Index sequence, Index heads, Index head_dim,
-                      Index stride, Index position_offset, bool inverse) = 0;
+    // (element j with j + D/2), as Hugging Face. frequencies [D/2]: angle = position * frequency. `inverse`
+    // rotates back (the gradient). position of token t is position_offset + t.
+    virtual void rope(float* x, const float* frequencies, Index batch, Index sequence, Index heads,
+                      Index head_dim, Index stride, Index position_offset, bool inverse) = 0;
 
     virtual void attention_forward(const Attention&) = 0;
     virtual void attention_backward(const AttentionBackward&) = 0;

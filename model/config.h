@@ -11,17 +11,18 @@
 namespace Atoll::model {
 
 struct ModelConfig {
-    std::string family = "gpt2";       // gpt2 (learned positions, LayerNorm, GELU, biases) or llama (RoPE, RMSNorm, SwiGLU)
+    std::string family =
+        "gpt2";  // gpt2 (learned positions, LayerNorm, GELU, biases) or llama (RoPE, RMSNorm, SwiGLU)
     std::int64_t vocabulary = 256;
-    std::int64_t context = 128;        // longest sequence
+    std::int64_t context = 128;  // longest sequence
     std::int64_t layers = 4;
     std::int64_t heads = 4;
-    std::int64_t kv_heads = 4;         // < heads: grouped-query attention (llama only)
+    std::int64_t kv_heads = 4;  // < heads: grouped-query attention (llama only)
     std::int64_t width = 128;
-    std::int64_t inner = 512;          // hidden width of the MLP
+    std::int64_t inner = 512;  // hidden width of the MLP
     std::int64_t head_dim = 32;
-    bool tied_head = true;             // output head = token embedding
-    bool qk_norm = false;              // RMSNorm on q and k of each head (llama only)
+    bool tied_head = true;  // output head = token embedding
+    bool qk_norm = false;   // RMSNorm on q and k of each head (llama only)
     double norm_epsilon = 1e-5;
     double rope_theta = 10000.0;
     double init_std = 0.02;

@@ -1,5 +1,5 @@
-// An algorithm: when replicas talk and what they do with the answer, written as blocking code that reads like its
-// paper's pseudo-code over Worker, Averaging and Host.
+// An algorithm: when replicas talk and what they do with the answer, written as blocking code that reads like
+// its paper's pseudo-code over Worker, Averaging and Host.
 #pragma once
 
 #include <cstdint>
@@ -24,16 +24,17 @@ struct RunConfig;  // federation/run_config.h
 struct StateVector {
     std::string name;
     std::span<float> values;
-    bool shared = false;  // part of what a joiner fetches from a peer; else only in this node's own checkpoint
+    bool shared =
+        false;  // part of what a joiner fetches from a peer; else only in this node's own checkpoint
 };
 
 struct RoundReport {
     std::uint64_t round = 0;  // outer steps done, this one included
     std::uint64_t step = 0;
-    std::uint64_t tokens = 0;        // by this node in this round
-    double train_loss = 0;           // mean over the round's inner steps
-    double update_norm = 0;          // of the averaged pseudo-gradient
-    double compute_seconds = 0;      // host time
+    std::uint64_t tokens = 0;    // by this node in this round
+    double train_loss = 0;       // mean over the round's inner steps
+    double update_norm = 0;      // of the averaged pseudo-gradient
+    double compute_seconds = 0;  // host time
     double exchange_seconds = 0;
     gossip::AverageReport average;
 };
@@ -61,7 +62,8 @@ struct Context {
 class Algorithm {
   public:
     virtual ~Algorithm() = default;
-    // Runs until the configured rounds are done, `stop` is requested (interrupted, after the current step) or an error.
+    // Runs until the configured rounds are done, `stop` is requested (interrupted, after the current step) or
+    // an error.
     [[nodiscard]] virtual Status run(Context& context) = 0;
     // Outer steps done.
     [[nodiscard]] virtual std::uint64_t round() const = 0;
@@ -79,7 +81,8 @@ struct AlgorithmEntry {
 };
 
 [[nodiscard]] std::span<const AlgorithmEntry> algorithms();
-[[nodiscard]] Result<std::unique_ptr<Algorithm>> make_algorithm(std::string_view name, const RunConfig& config,
+[[nodiscard]] Result<std::unique_ptr<Algorithm>> make_algorithm(std::string_view name,
+                                                                const RunConfig& config,
                                                                 std::size_t parameters);
 
 }  // namespace Atoll::federation

@@ -19,16 +19,16 @@ namespace Atoll::gossip {
 struct AveragePart {
     std::span<float> values;
     const Codec* codec = nullptr;
-    // Error feedback: one residual of values.size() floats per gossip stage, owned by the caller (it is checkpointed);
-    // empty = none. Residuals are added to what is sent and keep what the codec lost.
+    // Error feedback: one residual of values.size() floats per gossip stage, owned by the caller (it is
+    // checkpointed); empty = none. Residuals are added to what is sent and keep what the codec lost.
     std::vector<std::span<float>> residuals;
 };
 
 struct AverageReport {
-    double weight = 0;                  // push-sum weight that reached us; 1 with everyone present
-    std::size_t members = 0;            // in the view at the start
-    bool complete = true;               // every expected share arrived in time
-    std::vector<std::string> reasons;   // if not: who was missing and why, in words
+    double weight = 0;                 // push-sum weight that reached us; 1 with everyone present
+    std::size_t members = 0;           // in the view at the start
+    bool complete = true;              // every expected share arrived in time
+    std::vector<std::string> reasons;  // if not: who was missing and why, in words
     std::uint64_t bytes_sent = 0;
     double seconds = 0;
 };
@@ -44,9 +44,10 @@ class Averaging {
     virtual ~Averaging() = default;
     // Gossip stages one average() takes with n members: how many residuals a part needs.
     [[nodiscard]] virtual std::size_t stages(std::size_t n) const = 0;
-    // Replaces the values of every part by the weighted mean. Never waits longer than the deadline a stage; a member
-    // that is lost leaves a reason, not a hang. Errors: only when stopping (interrupted).
-    [[nodiscard]] virtual Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) = 0;
+    // Replaces the values of every part by the weighted mean. Never waits longer than the deadline a stage; a
+    // member that is lost leaves a reason, not a hang. Errors: only when stopping (interrupted).
+    [[nodiscard]] virtual Result<AverageReport> average(std::uint64_t round,
+                                                        std::span<AveragePart> parts) = 0;
 };
 
 struct AveragingContext {
@@ -64,6 +65,7 @@ struct AveragingEntry {
 };
 
 [[nodiscard]] std::span<const AveragingEntry> averagings();
-[[nodiscard]] Result<std::unique_ptr<Averaging>> make_averaging(std::string_view name, const AveragingContext& context);
+[[nodiscard]] Result<std::unique_ptr<Averaging>> make_averaging(std::string_view name,
+                                                                const AveragingContext& context);
 
 }  // namespace Atoll::gossip

@@ -1,4 +1,5 @@
-// A codec: how many bits a value costs on the wire. Stateless; the residual of error feedback belongs to the caller.
+// A codec: how many bits a value costs on the wire. Stateless; the residual of error feedback belongs to the
+// caller.
 #pragma once
 
 #include <cstddef>
@@ -22,16 +23,17 @@ class Codec {
     [[nodiscard]] virtual std::size_t encoded_bytes(std::size_t count) const = 0;
     [[nodiscard]] virtual bool lossless() const = 0;
 
-    // Encodes x = values (+ residual, if given) in one pass over memory; out has encoded_bytes(values.size()) bytes.
-    // residual, if not empty, becomes x - decoded(x) (error feedback, Seide et al. 2014); decoded, if not empty,
-    // receives what the receiver will see. `residual` may not alias `values`; `decoded` may alias `values`.
-    // Returns the bytes written. Precondition: values are finite.
-    virtual std::size_t encode(std::span<const float> values, std::span<float> residual, std::span<std::byte> out,
-                               std::span<float> decoded) const = 0;
+    // Encodes x = values (+ residual, if given) in one pass over memory; out has encoded_bytes(values.size())
+    // bytes. residual, if not empty, becomes x - decoded(x) (error feedback, Seide et al. 2014); decoded, if
+    // not empty, receives what the receiver will see. `residual` may not alias `values`; `decoded` may alias
+    // `values`. Returns the bytes written. Precondition: values are finite.
+    virtual std::size_t encode(std::span<const float> values, std::span<float> residual,
+                               std::span<std::byte> out, std::span<float> decoded) const = 0;
 
-    // out[i] = decoded value * scale, or += if accumulate. Errors (corrupt): wrong length, a non-finite scale or value; then
-    // `out` is untouched.
-    [[nodiscard]] virtual Status decode(ByteView bytes, std::span<float> out, float scale, bool accumulate) const = 0;
+    // out[i] = decoded value * scale, or += if accumulate. Errors (corrupt): wrong length, a non-finite scale
+    // or value; then `out` is untouched.
+    [[nodiscard]] virtual Status decode(ByteView bytes, std::span<float> out, float scale,
+                                        bool accumulate) const = 0;
 };
 
 struct CodecEntry {

@@ -1,5 +1,6 @@
-// A topology: who sends what share to whom in each gossip round, as a pure function of (members, round, seed). Members
-// compute it independently and must agree bit for bit, so offsets are integers and weights come from exact formulas.
+// A topology: who sends what share to whom in each gossip round, as a pure function of (members, round,
+// seed). Members compute it independently and must agree bit for bit, so offsets are integers and weights
+// come from exact formulas.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,8 @@ struct Edge {
     double weight = 0;
 };
 
-// One member's part in one gossip round: it keeps `keep` of its mass and sends the rest; keep + sum of send weights = 1.
+// One member's part in one gossip round: it keeps `keep` of its mass and sends the rest; keep + sum of send
+// weights = 1.
 struct Exchange {
     double keep = 1;
     std::vector<Edge> send;
@@ -28,10 +30,12 @@ struct Exchange {
 class Topology {
   public:
     virtual ~Topology() = default;
-    // Gossip rounds in one period for n members. For an exact topology: after that many every member holds the mean.
+    // Gossip rounds in one period for n members. For an exact topology: after that many every member holds
+    // the mean.
     [[nodiscard]] virtual std::size_t period(std::size_t n) const = 0;
     [[nodiscard]] virtual bool exact(std::size_t n) const = 0;
-    // Member `index` of n in gossip round `round` (counted without end; the schedule repeats or is drawn anew).
+    // Member `index` of n in gossip round `round` (counted without end; the schedule repeats or is drawn
+    // anew).
     [[nodiscard]] virtual Exchange exchange(std::size_t n, std::size_t index, std::uint64_t round) const = 0;
 };
 
@@ -48,6 +52,7 @@ struct TopologyEntry {
 };
 
 [[nodiscard]] std::span<const TopologyEntry> topologies();
-[[nodiscard]] Result<std::unique_ptr<Topology>> make_topology(std::string_view name, const TopologyOptions& options);
+[[nodiscard]] Result<std::unique_ptr<Topology>> make_topology(std::string_view name,
+                                                              const TopologyOptions& options);
 
 }  // namespace Atoll::gossip

@@ -20,8 +20,8 @@ struct TokenBatch {
 class BatchSource {
   public:
     virtual ~BatchSource() = default;
-    // Fills `batch` (batch and sequence are set by the caller) with the next tokens; starts a new epoch in a new order
-    // when the data is used up. Errors: data unreadable.
+    // Fills `batch` (batch and sequence are set by the caller) with the next tokens; starts a new epoch in a
+    // new order when the data is used up. Errors: data unreadable.
     [[nodiscard]] virtual Status next(TokenBatch& batch) = 0;
     // Position in the stream of batches, for checkpoints: seek(position()) continues with the same batches.
     [[nodiscard]] virtual std::uint64_t position() const = 0;
