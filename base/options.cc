@@ -8,6 +8,7 @@
 #include <sstream>
 #include <toml.hpp>
 
+#include "base/check.h"
 #include "base/files.h"
 
 namespace Atoll {
@@ -276,7 +277,22 @@ Status Options::set(std::string_view name, const std::string& text, const std::s
                      fmt::format("{} = {} ({}): expected {}", name, text, origin, status.error().message)};
     }
     it->origin = origin;
+    if (it->then) {
+        std::vector<std::string> before;
+        for (const auto& key : keys_) before.push_back(key.get());
+        it->then();
+        for (std::size_t i = 0; i < keys_.size(); ++i) {
+            if (keys_[i].get() != before[i]) keys_[i].origin = fmt::format("{} = {}", name, it->get());
+        }
+    }
     return {};
+}
+
+void Options::on_set(std::string_view name, std::function<void()> then) {
+    const auto it =
+        std::find_if(keys_.begin(), keys_.end(), [&](const Key& key) { return key.name == name; });
+    ATOLL_CHECK(it != keys_.end());
+    it->then = std::move(then);
 }
 
 Status Options::set_assignment(std::string_view assignment, const std::string& origin) {
@@ -289,29 +305,46 @@ Status Options::set_assignment(std::string_view assignment, const std::string& o
 
 namespace {
 
-Status load_table(Options& options, const toml::value& table, const std::string& prefix,
-                  const std::string& origin) {
+struct Assignment {
+    std::string name;
+    std::string value;
+    std::string where;
+};
+
+void collect(const toml::value& table, const std::string& prefix, const std::string& origin,
+             std::vector<Assignment>& assignments) {
     for (const auto& [key, value] : table.as_table()) {
         const std::string name = prefix.empty() ? key : prefix + "." + key;
-        const std::string where = fmt::format("{} line {}", origin, value.location().line());
         if (value.is_table()) {
-            ATOLL_TRY(load_table(options, value, name, origin));
+            collect(value, name, origin, assignments);
         } else {
-            ATOLL_TRY(options.set(name, value_text(value), where));
+            assignments.push_back(
+                {name, value_text(value), fmt::format("{} line {}", origin, value.location().line())});
         }
     }
-    return {};
 }
 
 }  // namespace
 
 Status Options::load_toml(const std::string& text, const std::string& origin) {
+    std::vector<Assignment> assignments;
     try {
         std::istringstream stream(text);
-        return load_table(*this, toml::parse(stream, origin), "", origin);
+        collect(toml::parse(stream, origin), "", origin, assignments);
     } catch (const std::exception& e) {
         return Error{ErrorCode::invalid, e.what()};
     }
+    // toml11 hands tables over in the order of a hash; unknown keys come last and are refused.
+    std::sort(assignments.begin(), assignments.end(), [&](const Assignment& a, const Assignment& b) {
+        const Key* a_key = find(a.name);
+        const Key* b_key = find(b.name);
+        if (a_key == nullptr || b_key == nullptr) return a_key == b_key ? a.name < b.name : b_key == nullptr;
+        return a_key < b_key;
+    });
+    for (const Assignment& assignment : assignments) {
+        ATOLL_TRY(set(assignment.name, assignment.value, assignment.where));
+    }
+    return {};
 }
 
 Status Options::load_file(const std::filesystem::path& path) {

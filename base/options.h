@@ -41,6 +41,7 @@ class Options {
         Scope scope = Scope::local;
         std::function<std::string()> get;                          // current value as TOML
         std::function<Status(const std::string& toml_value)> set;  // parses, checks, assigns
+        std::function<void()> then;                                // on_set(), or empty
     };
 
     // Binds a key to a variable that outlives this object; the variable's present value is the default.
@@ -51,12 +52,17 @@ class Options {
     void add(Scope scope, std::string name, std::string* value, OneOf one_of, std::string help);
     void add(Scope scope, std::string name, std::vector<std::string>* value, std::string help);
 
+    // Calls `then` whenever the key was set: for a key that gives others new values (a preset). Precondition:
+    // the key was added before those others, so that in one file they have the last word.
+    void on_set(std::string_view name, std::function<void()> then);
+
     // Sets one key from text: a TOML value, or a bare word for a text key. Errors (invalid): unknown key
     // (names the nearest known one), wrong type or range (names key, value, what was expected).
     [[nodiscard]] Status set(std::string_view key, const std::string& text, const std::string& origin);
     // "a.b=value", as after --set.
     [[nodiscard]] Status set_assignment(std::string_view assignment, const std::string& origin);
-    // Every key of a TOML text. The first error stops it; the message carries file and line.
+    // Every key of a TOML text, in the order the keys were added. The first error stops it; the message
+    // carries file and line.
     [[nodiscard]] Status load_toml(const std::string& text, const std::string& origin);
     [[nodiscard]] Status load_file(const std::filesystem::path& path);
     // ATOLL_OPTIMIZER_LEARNING_RATE for optimizer.learning_rate; `lookup` is getenv or a test's stand-in.

@@ -100,5 +100,16 @@ TEST_F(OptionsTest, Shared_text_leaves_local_keys_out) {
     EXPECT_EQ(options.shared_toml(), "train.kind = \"red\"\ntrain.rate = 0.1\ntrain.steps = 10\n");
 }
 
+TEST_F(OptionsTest, A_preset_gives_other_keys_values_and_a_key_in_the_same_file_has_the_last_word) {
+    options.on_set("train.rate", [this] { settings.steps = 99, settings.kind = "green"; });
+    ASSERT_TRUE(options.load_toml("[train]\nsteps = 5\nrate = 0.5\n", "run.toml").ok());
+    EXPECT_EQ(settings.steps, 5);
+    EXPECT_EQ(settings.kind, "green");
+    EXPECT_EQ(options.find("train.kind")->origin, "train.rate = 0.5");
+    EXPECT_EQ(options.find("train.steps")->origin, "run.toml line 2");
+    ASSERT_TRUE(options.set("train.rate", "0.25", "--set").ok());
+    EXPECT_EQ(settings.steps, 99);
+}
+
 }  // namespace
 }  // namespace Atoll
