@@ -1,0 +1,14 @@
+// A named flat vector of training state: what a checkpoint stores and restores beside the parameters.
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace Atoll::model {
+
+struct StateVector {
+    std::string name;
+    std::span<float> values;
+};
+
+}  // namespace Atoll::model
