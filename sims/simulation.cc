@@ -18,7 +18,7 @@ namespace s4u = simgrid::s4u;
 
 namespace {
 
-constexpr std::size_t kTopics = 4;
+constexpr std::size_t kTopics = static_cast<std::size_t>(gossip::Topic::join) + 1;
 // A message's fixed cost on the wire: envelope, signature, framing (docs/reference/wire.md), and a frame for
 // each MiB.
 constexpr double kEnvelopeBytes = 400;
