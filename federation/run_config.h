@@ -12,6 +12,7 @@
 
 namespace Atoll::federation {
 
+// A default-constructed one is a valid run: the tiny preset, DiLoCo over one-peer exponential gossip.
 struct RunConfig {
     struct Run {
         std::string name = "atoll";
@@ -20,13 +21,16 @@ struct RunConfig {
         std::int64_t members_min = 1;  // wait for so many before the first round
     } run;
 
-    std::string model_preset = "tiny";  // starting point; the fields below override it
-    model::ModelConfig model;
+    // Where the model table starts from. Setting the key model.preset fills in the whole table; keys of the
+    // table that stand in the same file, or are set later, have the last word.
+    std::string model_preset = "tiny";
+    model::ModelConfig model = preset_of_default();
 
     struct Data {
-        std::string tokenizer = "byte";  // byte, bpe:N or a tokenizer.json
-        std::string assignment =
-            "split";             // split: each member its own part of the shards; same: everyone all of it
+        // byte, bpe:N or a tokenizer.json
+        std::string tokenizer = "byte";
+        // split: each member its own part of the shards; same: everyone all of it, each in its own order
+        std::string assignment = "split";
         double held_out = 0.01;  // fraction of the tokens kept for evaluation
     } data;
 
@@ -39,7 +43,7 @@ struct RunConfig {
         double weight_decay = 0.1;
         double clip_norm = 1.0;            // 0 = off
         std::int64_t batch_sequences = 8;  // per node and step
-        std::int64_t accumulation = 1;     // gradient accumulation: micro-batches a step
+        std::int64_t accumulation = 1;     // micro-batches a step; batch_sequences is their sum
         double z_loss = 0.0;
         std::string precision = "fp32";  // fp32 or bf16
     } optimizer;
@@ -80,20 +84,27 @@ struct RunConfig {
         std::string name = "int8_block";
         bool error_feedback = true;
     } codec;
+
+  private:
+    static model::ModelConfig preset_of_default();
 };
 
 // Adds every key of `config` (tables run, model, data, optimizer, schedule, algorithm, averaging, topology,
-// codec) with its limits and help text. `config` outlives `options`. Setting model.preset fills in the model
-// table.
+// codec) with its limits and help text, all of them shared. `config` outlives `options`.
 void bind(Options& options, RunConfig& config);
 
-// Cross-field checks, after all keys are set: unknown names, H = 0, contradictions (names both keys).
+// Cross-field checks, after all keys are set: unknown names (with the nearest known one), contradictions
+// (with both keys and their values).
 [[nodiscard]] Status validate(const RunConfig& config);
 
-// BLAKE2b of the canonical text of all shared keys.
-[[nodiscard]] Hash run_id(const RunConfig& config);
-// The canonical text itself (TOML), and back.
+// Length of the learning-rate schedule in inner steps: schedule.steps, or the run's.
+[[nodiscard]] std::int64_t schedule_steps(const RunConfig& config);
+
+// The canonical text (TOML): every key, whatever its value, in sorted order; and back. Errors (invalid) as
+// bind() and validate() give them, and a key that is missing.
 [[nodiscard]] std::string to_text(const RunConfig& config);
 [[nodiscard]] Result<RunConfig> run_config_from_text(const std::string& text);
+// BLAKE2b of the canonical text.
+[[nodiscard]] Hash run_id(const RunConfig& config);
 
 }  // namespace Atoll::federation

@@ -1,0 +1,187 @@
+#include "federation/run_config.h"
+
+#include <limits>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/check.h"
+
+namespace Atoll::federation {
+
+namespace {
+
+constexpr auto kShared = Options::Scope::shared;
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+// Steps, rounds and seeds stay exact in a double and far from overflow when two of them are multiplied.
+constexpr double kCountMax = 1e9;
+
+std::vector<std::string> preset_names() {
+    std::vector<std::string> names;
+    for (const auto& preset : model::model_presets()) names.emplace_back(preset.name);
+    return names;
+}
+
+void bind_run(Options& options, RunConfig::Run& run) {
+    options.add(kShared, "run.name", &run.name, "name of the run, for people");
+    options.add(kShared, "run.seed", &run.seed, Range{0, 9e15},
+                "every random number of the run follows from it");
+    options.add(kShared, "run.rounds", &run.rounds, Range{1, kCountMax}, "outer steps until the run ends");
+    options.add(kShared, "run.members_min", &run.members_min, Range{1, 1e6},
+                "wait for so many members before the first round");
+}
+
+// The limits are the model library's own (its validate() names the field): here only the types.
+void bind_model(Options& options, RunConfig& config) {
+    constexpr Range kDimension{1, 1e8};
+    model::ModelConfig& model = config.model;
+    options.add(kShared, "model.preset", &config.model_preset, OneOf{preset_names()},
+                "shape to start from; the other keys of the table override it");
+    options.on_set("model.preset", [&config] {
+        const auto preset = model::model_preset(config.model_preset);
+        ATOLL_CHECK(preset.ok());
+        config.model = *preset;
+    });
+    options.add(kShared, "model.family", &model.family, OneOf{{"gpt2", "llama"}}, "architecture");
+    options.add(kShared, "model.vocabulary", &model.vocabulary, kDimension, "number of different tokens");
+    options.add(kShared, "model.context", &model.context, kDimension, "longest sequence, in tokens");
+    options.add(kShared, "model.layers", &model.layers, kDimension, "transformer blocks");
+    options.add(kShared, "model.heads", &model.heads, kDimension, "attention heads of a block");
+    options.add(kShared, "model.kv_heads", &model.kv_heads, kDimension,
+                "key/value heads; fewer than heads = grouped-query attention (llama)");
+    options.add(kShared, "model.width", &model.width, kDimension, "channels of the residual stream");
+    options.add(kShared, "model.inner", &model.inner, kDimension, "hidden width of the MLP");
+    options.add(kShared, "model.head_dim", &model.head_dim, kDimension, "channels of one head");
+    options.add(kShared, "model.tied_head", &model.tied_head, "the output head is the token embedding");
+    options.add(kShared, "model.qk_norm", &model.qk_norm, "normalise queries and keys of each head (llama)");
+    options.add(kShared, "model.norm_epsilon", &model.norm_epsilon, Range{0, 1},
+                "added to variances under the root");
+    options.add(kShared, "model.rope_theta", &model.rope_theta, Range{1, 1e12},
+                "base of the rotary frequencies (llama)");
+    options.add(kShared, "model.init_std", &model.init_std, Range{0, 10},
+                "standard deviation of the initial weights");
+}
+
+void bind_data(Options& options, RunConfig::Data& data) {
+    options.add(kShared, "data.tokenizer", &data.tokenizer, "byte, bpe:N or the path of a tokenizer.json");
+    options.add(
+        kShared, "data.assignment", &data.assignment, OneOf{{"split", "same"}},
+        "split: each member its own part of the data; same: everyone all of it, in an order of its own");
+    options.add(kShared, "data.held_out", &data.held_out, Range{0, 0.5},
+                "fraction of the tokens kept for evaluation");
+}
+
+void bind_optimizer(Options& options, RunConfig::Optimizer& optimizer) {
+    options.add(kShared, "optimizer.name", &optimizer.name, "inner optimizer (atoll list optimizers)");
+    options.add(kShared, "optimizer.learning_rate", &optimizer.learning_rate, Range{0, 100},
+                "peak rate of the schedule");
+    options.add(kShared, "optimizer.beta1", &optimizer.beta1, Range{0, 1}, "decay of the first moment");
+    options.add(kShared, "optimizer.beta2", &optimizer.beta2, Range{0, 1}, "decay of the second moment");
+    options.add(kShared, "optimizer.epsilon", &optimizer.epsilon, Range{0, 1},
+                "added to the root of the second moment");
+    options.add(kShared, "optimizer.weight_decay", &optimizer.weight_decay, Range{0, 100},
+                "decoupled weight decay, times the learning rate");
+    options.add(kShared, "optimizer.clip_norm", &optimizer.clip_norm, Range{0, kUnbounded},
+                "largest norm of the gradient; 0 = off");
+    options.add(kShared, "optimizer.batch_sequences", &optimizer.batch_sequences, Range{1, 1e6},
+                "sequences a node and step");
+    options.add(kShared, "optimizer.accumulation", &optimizer.accumulation, Range{1, 1e6},
+                "micro-batches a step: less memory, same result");
+    options.add(kShared, "optimizer.z_loss", &optimizer.z_loss, Range{0, 1},
+                "weight of logsumexp^2 in the loss");
+    options.add(kShared, "optimizer.precision", &optimizer.precision, OneOf{{"fp32", "bf16"}},
+                "operands of matrix products; masters stay fp32");
+}
+
+void bind_schedule(Options& options, RunConfig::Schedule& schedule) {
+    options.add(
+        kShared, "schedule.name", &schedule.name, OneOf{{"constant", "cosine", "wsd"}},
+        "learning rate over the run: constant, cosine or warm-up, stable, decay; all warm up linearly");
+    options.add(kShared, "schedule.steps", &schedule.steps, Range{0, kCountMax * 1e3},
+                "length in inner steps; 0 = run.rounds * algorithm.inner_steps");
+    options.add(kShared, "schedule.warmup_steps", &schedule.warmup_steps, Range{0, kCountMax},
+                "linear warm-up");
+    options.add(kShared, "schedule.final_fraction", &schedule.final_fraction, Range{0, 1},
+                "of the peak rate, at the end");
+    options.add(kShared, "schedule.decay_fraction", &schedule.decay_fraction, Range{0, 1},
+                "wsd: the last part of the run, in which the rate falls");
+}
+
+void bind_algorithm(Options& options, RunConfig::AlgorithmTable& algorithm) {
+    options.add(kShared, "algorithm.name", &algorithm.name, "when replicas talk (atoll list algorithms)");
+    options.add(kShared, "algorithm.inner_steps", &algorithm.inner_steps, Range{1, 1e6},
+                "local steps between two exchanges (H)");
+    options.add(kShared, "algorithm.outer_optimizer", &algorithm.outer_optimizer,
+                "applies the averaged pseudo-gradient: sgd or nesterov");
+    options.add(kShared, "algorithm.outer_learning_rate", &algorithm.outer_learning_rate, Range{0, 10},
+                "rate of the outer step; 0.4, 0.6, 0.6, 0.8 suit 1, 2, 4, 8 members");
+    options.add(kShared, "algorithm.outer_momentum", &algorithm.outer_momentum, Range{0, 0.999},
+                "momentum of the outer step");
+    options.add(kShared, "algorithm.anchor_slices", &algorithm.anchor_slices, Range{0, 1e6},
+                "a round also averages one of so many slices of the anchors in fp32; 0 = off");
+}
+
+void bind_gossip(Options& options, RunConfig& config) {
+    auto& averaging = config.averaging;
+    options.add(kShared, "averaging.name", &averaging.name, "how the mean is formed (atoll list averaging)");
+    options.add(kShared, "averaging.stages", &averaging.stages, Range{0, 64},
+                "gossip exchanges a round; 0 = one period of the topology");
+    options.add(kShared, "averaging.deadline_seconds", &averaging.deadline_seconds, Range{0.01, 86400},
+                "a gossip exchange never waits longer for a member");
+    options.add(kShared, "averaging.norm_ratio_max", &averaging.norm_ratio_max, Range{1, kUnbounded},
+                "refuse a share whose norm is more than so many times the own");
+    options.add(kShared, "topology.name", &config.topology.name, "who sends to whom (atoll list topologies)");
+    options.add(kShared, "topology.degree", &config.topology.degree, Range{1, 63},
+                "peers a member sends to at once");
+    options.add(kShared, "codec.name", &config.codec.name,
+                "bits a value costs on the wire (atoll list codecs)");
+    options.add(kShared, "codec.error_feedback", &config.codec.error_feedback,
+                "what a codec lost is added to what is sent next");
+}
+
+}  // namespace
+
+model::ModelConfig RunConfig::preset_of_default() {
+    const auto preset = model::model_preset("tiny");
+    ATOLL_CHECK(preset.ok());
+    return *preset;
+}
+
+void bind(Options& options, RunConfig& config) {
+    bind_run(options, config.run);
+    bind_model(options, config);
+    bind_data(options, config.data);
+    bind_optimizer(options, config.optimizer);
+    bind_schedule(options, config.schedule);
+    bind_algorithm(options, config.algorithm);
+    bind_gossip(options, config);
+}
+
+std::int64_t schedule_steps(const RunConfig& config) {
+    return config.schedule.steps > 0 ? config.schedule.steps
+                                     : config.run.rounds * config.algorithm.inner_steps;
+}
+
+std::string to_text(const RunConfig& config) {
+    RunConfig copy = config;
+    Options options;
+    bind(options, copy);
+    return options.shared_toml();
+}
+
+Result<RunConfig> run_config_from_text(const std::string& text) {
+    RunConfig config;
+    Options options;
+    bind(options, config);
+    ATOLL_TRY(options.load_toml(text, "run configuration"));
+    for (const auto& key : options.keys()) {
+        if (key.origin.starts_with("run configuration")) continue;
+        return Error{ErrorCode::invalid,
+                     "run configuration: " + key.name + " is missing; expected every key of the run"};
+    }
+    ATOLL_TRY(validate(config));
+    return config;
+}
+
+Hash run_id(const RunConfig& config) { return blake2b(as_byte_view(to_text(config))); }
+
+}  // namespace Atoll::federation

@@ -1,0 +1,114 @@
+// Cross-field checks of the run configuration.
+#include <fmt/core.h>
+
+#include <charconv>
+
+#include "federation/algorithm/algorithm.h"
+#include "federation/names.h"
+#include "federation/outer/outer.h"
+#include "federation/run_config.h"
+#include "gossip/averaging/averaging.h"
+#include "gossip/codec/codec.h"
+#include "gossip/topology/topology.h"
+
+namespace Atoll::federation {
+
+namespace {
+
+template <typename... Args>
+Error contradiction(fmt::format_string<Args...> format, Args&&... args) {
+    return {ErrorCode::invalid, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+Status validate_names(const RunConfig& config) {
+    ATOLL_TRY(find_entry("algorithm.name", config.algorithm.name, algorithms()));
+    ATOLL_TRY(find_entry("averaging.name", config.averaging.name, gossip::averagings()));
+    ATOLL_TRY(find_entry("topology.name", config.topology.name, gossip::topologies()));
+    ATOLL_TRY(find_entry("codec.name", config.codec.name, gossip::codecs()));
+    return {};
+}
+
+// The vocabulary a tokenizer's name implies; 0 for a file, whose vocabulary is known when it is read.
+Result<std::int64_t> vocabulary_of(const std::string& tokenizer) {
+    if (tokenizer == "byte") return std::int64_t{256};
+    if (tokenizer.starts_with("bpe:")) {
+        std::int64_t size = 0;
+        const char* const end = tokenizer.data() + tokenizer.size();
+        const auto [stop, error] = std::from_chars(tokenizer.data() + 4, end, size);
+        if (error == std::errc() && stop == end && size > 256) return size;
+        return contradiction("data.tokenizer = {}: expected bpe:N with N above 256, as bpe:4096", tokenizer);
+    }
+    if (tokenizer.ends_with(".json")) return std::int64_t{0};
+    return contradiction("data.tokenizer = {}: expected byte, bpe:N or the path of a tokenizer.json",
+                         tokenizer);
+}
+
+Status validate_model(const RunConfig& config) {
+    ATOLL_TRY(model::validate(config.model));
+    ATOLL_ASSIGN(const std::int64_t vocabulary, vocabulary_of(config.data.tokenizer));
+    if (config.model.vocabulary < vocabulary) {
+        return contradiction(
+            "model.vocabulary = {} is too small for data.tokenizer = {}: expected at least {}",
+            config.model.vocabulary, config.data.tokenizer, vocabulary);
+    }
+    const auto& optimizer = config.optimizer;
+    if (optimizer.batch_sequences % optimizer.accumulation != 0) {
+        return contradiction(
+            "optimizer.batch_sequences = {} cannot be cut into optimizer.accumulation = {} equal "
+            "micro-batches: expected "
+            "a multiple",
+            optimizer.batch_sequences, optimizer.accumulation);
+    }
+    return {};
+}
+
+Status validate_schedule(const RunConfig& config) {
+    const auto& schedule = config.schedule;
+    const std::int64_t steps = schedule_steps(config);
+    const std::string length = schedule.steps > 0
+                                   ? fmt::format("schedule.steps = {}", steps)
+                                   : fmt::format("run.rounds = {} times algorithm.inner_steps = {}",
+                                                 config.run.rounds, config.algorithm.inner_steps);
+    if (schedule.warmup_steps > 0 && schedule.warmup_steps >= steps) {
+        return contradiction(
+            "schedule.warmup_steps = {} leaves nothing of the {} steps of the schedule ({}): expected "
+            "fewer than {}",
+            schedule.warmup_steps, steps, length, steps);
+    }
+    const double warmup = static_cast<double>(schedule.warmup_steps) / static_cast<double>(steps);
+    if (schedule.name == "wsd" && warmup + schedule.decay_fraction > 1) {
+        return contradiction(
+            "schedule.warmup_steps = {} and schedule.decay_fraction = {} overlap in a schedule of {} "
+            "steps ({}): expected a decay_fraction of at most {:.3g}",
+            schedule.warmup_steps, schedule.decay_fraction, steps, length, 1 - warmup);
+    }
+    return {};
+}
+
+Status validate_exchange(const RunConfig& config) {
+    const auto& algorithm = config.algorithm;
+    ATOLL_ASSIGN(const OuterEntry* outer,
+                 find_entry("algorithm.outer_optimizer", algorithm.outer_optimizer, outer_optimizers()));
+    if (!outer->uses_momentum && algorithm.outer_momentum != 0) {
+        return contradiction(
+            "algorithm.outer_optimizer = {} has no momentum but algorithm.outer_momentum = {}: expected "
+            "0 (or the optimizer nesterov)",
+            algorithm.outer_optimizer, algorithm.outer_momentum);
+    }
+    if (config.topology.name.starts_with("one_peer") && config.topology.degree != 1) {
+        return contradiction("topology.degree = {} but topology.name = {} has one peer a round: expected 1",
+                             config.topology.degree, config.topology.name);
+    }
+    return {};
+}
+
+}  // namespace
+
+Status validate(const RunConfig& config) {
+    ATOLL_TRY(validate_names(config));
+    ATOLL_TRY(validate_model(config));
+    ATOLL_TRY(validate_schedule(config));
+    return validate_exchange(config);
+}
+
+}  // namespace Atoll::federation
