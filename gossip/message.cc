@@ -1,7 +1,5 @@
 #include "gossip/message.h"
 
-#include "base/check.h"
-
 namespace Atoll::gossip {
 
 namespace {
@@ -16,6 +14,7 @@ Overloaded(F...) -> Overloaded<F...>;
 Topic topic_of(const Body& body) {
     return std::visit(Overloaded{[](const Heartbeat&) { return Topic::membership; },
                                  [](const Leave&) { return Topic::membership; },
+                                 [](const JoinRequest&) { return Topic::membership; },
                                  [](const ProgressMade&) { return Topic::membership; },
                                  [](const MixShare&) { return Topic::mixing; },
                                  [](const MixReceipt&) { return Topic::mixing; },
@@ -25,14 +24,16 @@ Topic topic_of(const Body& body) {
                                  [](const StatePublished&) { return Topic::state; },
                                  [](const StateManifest&) { return Topic::transfer; },
                                  [](const StateChunk&) { return Topic::transfer; },
-                                 [](const StateRefusal&) { return Topic::transfer; }},
+                                 [](const StateRefusal&) { return Topic::transfer; },
+                                 [](const JoinReply&) { return Topic::join; }},
                       body);
 }
 
 std::string_view kind_name(const Body& body) {
     static constexpr std::string_view kNames[] = {
-        "Heartbeat",     "Leave",      "MixShare",     "MixReceipt",  "MixWithdraw",  "StateRequest",
-        "StateManifest", "StateChunk", "StateRefusal", "ViewChanged", "ProgressMade", "StatePublished"};
+        "Heartbeat",    "Leave",         "MixShare",     "MixReceipt",    "MixWithdraw",
+        "StateRequest", "StateManifest", "StateChunk",   "StateRefusal",  "JoinRequest",
+        "JoinReply",    "ViewChanged",   "ProgressMade", "StatePublished"};
     static_assert(std::size(kNames) == std::variant_size_v<Body>);
     return kNames[body.index()];
 }

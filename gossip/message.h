@@ -3,8 +3,10 @@
 // body.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -21,6 +23,7 @@ enum class Topic {
     mixing,      // averaging: the algorithm's own activity
     state,       // requests for the current state: the state server's activity
     transfer,    // replies to our own state requests: whoever fetches
+    join,        // replies to our own request to join: the command that joins
 };
 
 // ---- membership ----
@@ -33,11 +36,23 @@ struct Heartbeat {
     std::uint64_t tokens = 0;
     double loss = 0;
     Bytes certificate;  // the sender's own, encoded
-    std::vector<Bytes>
-        others;  // certificates and addresses of other members, encoded MemberRecords (bounded)
+    // The sender's signature over certificate, name, address and incarnation: together they are its
+    // MemberRecord (gossip/certificate.h), which we may pass on.
+    std::array<std::byte, 64> statement{};
+    std::vector<Bytes> others;  // encoded MemberRecords of other members (bounded)
 };
 struct Leave {
     std::string reason;
+};
+// From a newcomer, over a connection that only its invite's token has opened yet.
+struct JoinRequest {
+    Bytes record;  // its own MemberRecord, encoded
+};
+struct JoinReply {
+    bool accepted = false;
+    std::string reason;          // why not, in words
+    std::string run_config;      // canonical text; its hash is the run id of the invite
+    std::vector<Bytes> records;  // encoded MemberRecords, the sender's own first
 };
 
 // ---- mixing (push-sum) ----
@@ -101,8 +116,9 @@ struct StatePublished {  // algorithm -> state server; payload: the encoded stat
     std::uint64_t round = 0;
 };
 
-using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest,
-                          StateChunk, StateRefusal, ViewChanged, ProgressMade, StatePublished>;
+using Body =
+    std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest, StateChunk,
+                 StateRefusal, JoinRequest, JoinReply, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
     PeerId sender;  // proven by the host on receipt; filled in by the host on sending

@@ -1,0 +1,194 @@
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "gossip/limits.h"
+#include "gossip/validate.h"
+#include "gossip/wire.h"
+#include "gossip/wire/layout.h"
+#include "gossip/wire/message.capnp.h"
+
+namespace Atoll::gossip {
+
+namespace {
+// A list or data field that is not of the size its meaning demands; caught below with Cap'n Proto's own.
+struct BadField {
+    const char* what;
+};
+
+Bytes bytes_of(capnp::Data::Reader data) {
+    const auto* begin = reinterpret_cast<const std::byte*>(data.begin());
+    return {begin, begin + data.size()};
+}
+
+template <std::size_t N>
+std::array<std::byte, N> array_of(capnp::Data::Reader data, const char* what) {
+    if (data.size() != N) throw BadField{what};
+    std::array<std::byte, N> value;
+    std::memcpy(value.data(), data.begin(), N);
+    return value;
+}
+
+std::string text_of(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+std::vector<Bytes> list_of(capnp::List<capnp::Data>::Reader list, std::size_t count_max, const char* what) {
+    if (list.size() > count_max) throw BadField{what};
+    std::vector<Bytes> values;
+    values.reserve(list.size());
+    for (const auto value : list) values.push_back(bytes_of(value));
+    return values;
+}
+
+Heartbeat read(wire::Heartbeat::Reader in) {
+    return {.incarnation = in.getIncarnation(),
+            .name = text_of(in.getName()),
+            .address = text_of(in.getAddress()),
+            .round = in.getRound(),
+            .step = in.getStep(),
+            .tokens = in.getTokens(),
+            .loss = in.getLoss(),
+            .certificate = bytes_of(in.getCertificate()),
+            .statement = array_of<64>(in.getStatement(), "statement is not 64 bytes"),
+            .others = list_of(in.getOthers(), kRecordsPerHeartbeatMax, "too many member records")};
+}
+Leave read(wire::Leave::Reader in) { return {text_of(in.getReason())}; }
+JoinRequest read(wire::JoinRequest::Reader in) { return {bytes_of(in.getRecord())}; }
+JoinReply read(wire::JoinReply::Reader in) {
+    return {.accepted = in.getAccepted(),
+            .reason = text_of(in.getReason()),
+            .run_config = text_of(in.getRunConfig()),
+            .records = list_of(in.getRecords(), kRecordsPerJoinReplyMax, "too many member records")};
+}
+MixShare read(wire::MixShare::Reader in) {
+    MixShare share{.round = in.getRound(),
+                   .stage = in.getStage(),
+                   .sequence = in.getSequence(),
+                   .weight = in.getWeight(),
+                   .schedule = array_of<32>(in.getSchedule(), "schedule is not 32 bytes")};
+    const auto parts = in.getParts();
+    if (parts.size() > kSharePartsMax) throw BadField{"too many parts"};
+    share.parts.reserve(parts.size());
+    for (const auto part : parts) share.parts.push_back({part.getCodec(), part.getCount(), part.getBytes()});
+    return share;
+}
+MixReceipt read(wire::MixReceipt::Reader in) {
+    return {in.getSequence(), static_cast<ReceiptKind>(in.getKind()), text_of(in.getReason())};
+}
+MixWithdraw read(wire::MixWithdraw::Reader in) { return {in.getSequence()}; }
+StateRequest read(wire::StateRequest::Reader in) { return {in.getManifest(), in.getRound(), in.getIndex()}; }
+StateManifest read(wire::StateManifest::Reader in) {
+    return {in.getRound(), in.getBytes(), in.getChunkBytes(),
+            array_of<32>(in.getHash(), "hash is not 32 bytes")};
+}
+StateChunk read(wire::StateChunk::Reader in) { return {in.getRound(), in.getIndex()}; }
+StateRefusal read(wire::StateRefusal::Reader in) { return {in.getRound(), text_of(in.getReason())}; }
+
+// Nothing if the kind is unknown to this program.
+std::optional<Body> read_body(wire::Envelope::Reader in) {
+    switch (in.which()) {
+        case wire::Envelope::HEARTBEAT: return read(in.getHeartbeat());
+        case wire::Envelope::LEAVE: return read(in.getLeave());
+        case wire::Envelope::MIX_SHARE: return read(in.getMixShare());
+        case wire::Envelope::MIX_RECEIPT: return read(in.getMixReceipt());
+        case wire::Envelope::MIX_WITHDRAW: return read(in.getMixWithdraw());
+        case wire::Envelope::STATE_REQUEST: return read(in.getStateRequest());
+        case wire::Envelope::STATE_MANIFEST: return read(in.getStateManifest());
+        case wire::Envelope::STATE_CHUNK: return read(in.getStateChunk());
+        case wire::Envelope::STATE_REFUSAL: return read(in.getStateRefusal());
+        case wire::Envelope::JOIN_REQUEST: return read(in.getJoinRequest());
+        case wire::Envelope::JOIN_REPLY: return read(in.getJoinReply());
+    }
+    return std::nullopt;
+}
+
+Decoded refuse(Refusal refusal, std::string reason) {
+    return {std::nullopt, refusal, fmt::format("{}: {}", refusal_name(refusal), reason)};
+}
+
+// `serialised` has been authenticated: this guards against a member gone wrong, not against strangers.
+Decoded parse(const PeerId& sender, ByteView serialised) {
+    if (serialised.size() % sizeof(capnp::word) != 0) return refuse(Refusal::malformed, "not whole words");
+    // Cap'n Proto wants aligned words; a small ZeroMQ frame rarely is.
+    kj::Array<capnp::word> words = kj::heapArray<capnp::word>(serialised.size() / sizeof(capnp::word));
+    std::memcpy(words.begin(), serialised.data(), serialised.size());
+    try {
+        capnp::FlatArrayMessageReader reader(
+            words, {.traversalLimitInWords = kTraversalWordsMax, .nestingLimit = kNestingMax});
+        if (reader.getEnd() != words.end()) return refuse(Refusal::malformed, "bytes after the message");
+        const auto in = reader.getRoot<wire::Envelope>();
+        std::optional<Body> body = read_body(in);
+        if (!body) {
+            return refuse(Refusal::unknown_kind, fmt::format("kind {} is not known to this program",
+                                                             static_cast<unsigned>(in.which())));
+        }
+        Envelope envelope{sender, in.getSequence(), {in.getPayloadBytes(), std::nullopt}, std::move(*body)};
+        if (const auto hash = in.getPayloadHash(); hash.size() != 0) {
+            envelope.payload.hash = array_of<32>(hash, "payload hash is not 32 bytes");
+        }
+        if (const Status valid = validate(envelope.body, envelope.payload.bytes); !valid.ok()) {
+            return refuse(Refusal::bad_content, valid.error().message);
+        }
+        return {std::move(envelope), {}, {}};
+    } catch (const kj::Exception& exception) {
+        return refuse(Refusal::malformed, exception.getDescription().cStr());
+    } catch (const BadField& field) {
+        return refuse(Refusal::malformed, field.what);
+    }
+}
+}  // namespace
+
+std::string_view refusal_name(Refusal refusal) {
+    switch (refusal) {
+        case Refusal::too_large: return "too large";
+        case Refusal::too_short: return "cut off";
+        case Refusal::not_ours: return "not an Atoll message";
+        case Refusal::other_version: return "other protocol version";
+        case Refusal::other_run: return "other run";
+        case Refusal::other_sender: return "other sender";
+        case Refusal::bad_signature: return "bad signature";
+        case Refusal::malformed: return "malformed";
+        case Refusal::unknown_kind: return "unknown kind";
+        case Refusal::bad_content: return "bad content";
+        case Refusal::replayed: return "replayed";
+    }
+    return "refused";
+}
+
+Decoded decode_message(ByteView frame, const Hash& run, const std::optional<PeerId>& connection) {
+    if (frame.size() > kFrameBytesMax) {
+        return refuse(Refusal::too_large,
+                      fmt::format("{} bytes, at most {} are allowed", frame.size(), kFrameBytesMax));
+    }
+    if (frame.size() < layout::kBody)
+        return refuse(Refusal::too_short, fmt::format("{} bytes", frame.size()));
+    if (!std::ranges::equal(frame.first(layout::kMagic.size()), layout::kMagic)) {
+        return refuse(Refusal::not_ours, "wrong first bytes");
+    }
+    if (const auto version = std::to_integer<unsigned>(frame[layout::kVersion]);
+        version != kProtocolVersion) {
+        return refuse(Refusal::other_version,
+                      fmt::format("the peer speaks version {}, this program {}: update the older one",
+                                  version, kProtocolVersion));
+    }
+    if (const ByteView other = frame.subspan(layout::kRun, sizeof(Hash)); !std::ranges::equal(other, run)) {
+        return refuse(Refusal::other_run,
+                      fmt::format("{}, this one is {}", to_hex(other.first(4)), to_hex(run).substr(0, 8)));
+    }
+    PeerId sender;
+    std::ranges::copy(frame.subspan(layout::kSender, sizeof(PeerId)), sender.key.begin());
+    if (connection && *connection != sender) {
+        return refuse(Refusal::other_sender, fmt::format("{} speaks over the connection of {}",
+                                                         sender.short_name(), connection->short_name()));
+    }
+    Signature signature;
+    std::ranges::copy(frame.subspan(layout::kSignature, sizeof(Signature)), signature.begin());
+    if (!verify(sender, context::kMessage, layout::signed_part(frame), signature)) {
+        return refuse(Refusal::bad_signature, "altered, or not from " + sender.short_name());
+    }
+    return parse(sender, frame.subspan(layout::kBody));
+}
+
+}  // namespace Atoll::gossip

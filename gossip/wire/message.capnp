@@ -1,0 +1,101 @@
+# What goes over the wire between peers: the body of an envelope (docs/reference/wire.md). Only ever append: a field or
+# kind keeps its number for good, a newer program's kinds are refused by an older one as unknown, and counted.
+@0xd3a1f0c2b4e59687;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("Atoll::gossip::wire");
+
+struct Envelope {
+  sequence @0 :UInt64;      # rises with every message of a sender: the replay window
+  payloadBytes @1 :UInt64;  # 0: no payload follows
+  payloadHash @2 :Data;     # tree hash of the payload, or empty: bound to the sender by the channel alone
+  union {
+    heartbeat @3 :Heartbeat;
+    leave @4 :Leave;
+    mixShare @5 :MixShare;
+    mixReceipt @6 :MixReceipt;
+    mixWithdraw @7 :MixWithdraw;
+    stateRequest @8 :StateRequest;
+    stateManifest @9 :StateManifest;
+    stateChunk @10 :StateChunk;
+    stateRefusal @11 :StateRefusal;
+    joinRequest @12 :JoinRequest;
+    joinReply @13 :JoinReply;
+  }
+}
+
+struct Heartbeat {
+  incarnation @0 :UInt64;
+  name @1 :Text;
+  address @2 :Text;
+  round @3 :UInt64;
+  step @4 :UInt64;
+  tokens @5 :UInt64;
+  loss @6 :Float64;
+  certificate @7 :Data;
+  statement @8 :Data;       # 64 bytes
+  others @9 :List(Data);
+}
+
+struct Leave {
+  reason @0 :Text;
+}
+
+struct JoinRequest {
+  record @0 :Data;
+}
+
+struct JoinReply {
+  accepted @0 :Bool;
+  reason @1 :Text;
+  runConfig @2 :Text;
+  records @3 :List(Data);
+}
+
+struct SharePart {
+  codec @0 :UInt8;
+  count @1 :UInt64;
+  bytes @2 :UInt64;
+}
+
+struct MixShare {
+  round @0 :UInt64;
+  stage @1 :UInt32;
+  sequence @2 :UInt64;
+  weight @3 :Float64;
+  schedule @4 :Data;        # 32 bytes
+  parts @5 :List(SharePart);
+}
+
+struct MixReceipt {
+  sequence @0 :UInt64;
+  kind @1 :UInt8;
+  reason @2 :Text;
+}
+
+struct MixWithdraw {
+  sequence @0 :UInt64;
+}
+
+struct StateRequest {
+  manifest @0 :Bool;
+  round @1 :UInt64;
+  index @2 :UInt32;
+}
+
+struct StateManifest {
+  round @0 :UInt64;
+  bytes @1 :UInt64;
+  chunkBytes @2 :UInt32;
+  hash @3 :Data;            # 32 bytes
+}
+
+struct StateChunk {
+  round @0 :UInt64;
+  index @1 :UInt32;
+}
+
+struct StateRefusal {
+  round @0 :UInt64;
+  reason @1 :Text;
+}
