@@ -7,7 +7,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -192,7 +191,7 @@ class MemoryNetwork::Node : public gossip::Host {
     }
     [[nodiscard]] std::optional<gossip::Message> receive(gossip::Topic topic, double deadline) override {
         ATOLL_CHECK(current_ != nullptr);
-        auto& box = boxes_.at(static_cast<std::size_t>(topic));
+        auto& box = boxes_[topic];
         ATOLL_CHECK(box.receiver == nullptr);
         if (box.mail.empty() && !stopping_ && deadline > network_.clock_) {
             box.receiver = current_;
@@ -213,7 +212,7 @@ class MemoryNetwork::Node : public gossip::Host {
         put(std::move(message));
     }
     void put(gossip::Message message) {
-        auto& box = boxes_.at(static_cast<std::size_t>(gossip::topic_of(message.body)));
+        auto& box = boxes_[gossip::topic_of(message.body)];
         box.mail.push_back(std::move(message));
         if (box.receiver != nullptr) network_.wake(*box.receiver);
     }
@@ -225,7 +224,7 @@ class MemoryNetwork::Node : public gossip::Host {
     }
     void kill() {
         alive_ = false;
-        for (auto& box : boxes_) box.mail.clear();
+        for (auto& [topic, box] : boxes_) box.mail.clear();
         stop();
     }
     [[nodiscard]] bool alive() const { return alive_; }
@@ -247,7 +246,7 @@ class MemoryNetwork::Node : public gossip::Host {
     std::size_t index_;
     bool alive_ = true;
     bool stopping_ = false;
-    std::array<Mailbox, 4> boxes_;
+    std::map<gossip::Topic, Mailbox> boxes_;
     std::set<gossip::PeerId> connected_;
     Traffic traffic_;
 };

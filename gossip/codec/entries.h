@@ -1,0 +1,34 @@
+// The codecs' makers, for the table in registry.cc, and the pool that they share the work of large vectors
+// among.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "gossip/codec/codec.h"
+#include "kernels/parallel.h"
+
+namespace Atoll::gossip {
+
+[[nodiscard]] std::unique_ptr<Codec> make_none_codec(int threads);
+[[nodiscard]] std::unique_ptr<Codec> make_bf16_codec(int threads);
+[[nodiscard]] std::unique_ptr<Codec> make_int8_block_codec(int threads);
+[[nodiscard]] std::unique_ptr<Codec> make_int4_block_codec(int threads);
+
+// Cuts a vector among threads on block boundaries: the bytes are the same for any number of threads.
+class CodecThreads {
+  public:
+    // threads <= 0: one per core.
+    explicit CodecThreads(int threads);
+    void run(std::size_t count, const std::function<void(std::size_t begin, std::size_t end)>& task) const;
+
+  private:
+    std::unique_ptr<kernels::ThreadPool> pool_;  // nullptr: the caller alone
+};
+
+// The error of a payload of the wrong length.
+[[nodiscard]] Error wrong_length(std::string_view codec, std::size_t bytes, std::size_t count,
+                                 std::size_t expected);
+
+}  // namespace Atoll::gossip
