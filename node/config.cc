@@ -49,6 +49,8 @@ void bind(Options& options, LocalConfig& local) {
                 "node: rounds between evaluations; 0: only at the end");
     options.add(scope, "local.validation_batches", &local.validation_batches, kPositive,
                 "held-out batches of an evaluation");
+    options.add(scope, "local.log_steps", &local.log_steps, kPositive,
+                "steps between lines of metrics.jsonl");
     options.add(scope, "local.tensorboard", &local.tensorboard, "write TensorBoard event files");
     options.add(scope, "local.watts_per_thread", &local.watts_per_thread, Range{0, 1000},
                 "power of one busy thread, where no energy counter can be read");

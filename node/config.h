@@ -43,6 +43,7 @@ struct LocalConfig {
     std::int64_t validation_rounds = 1;      // `node`: every so many rounds; 0 = only at the end
     std::int64_t validation_batches = 8;     // at most so many held-out batches each time
     // Metrics.
+    std::int64_t log_steps = 10;  // `train`, `node`: a "step" event every so many steps
     bool tensorboard = true;
     double watts_per_thread = 10;          // for the estimate where the machine has no energy counter
     double grid_grams_per_kwh = 475;       // carbon intensity of the electricity: a world average

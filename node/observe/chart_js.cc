@@ -4,7 +4,8 @@
 asm(".section .rodata\n"
     ".global atoll_chart_js_begin\n"
     ".global atoll_chart_js_end\n"
-    "atoll_chart_js_begin: .incbin \"" ATOLL_CHART_JS "\"\n"
+    "atoll_chart_js_begin: .incbin \"" ATOLL_CHART_JS
+    "\"\n"
     "atoll_chart_js_end: .byte 0\n"
     ".previous\n");
 
