@@ -1,0 +1,144 @@
+#include "model/trainer.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "base/rng.h"
+
+namespace Atoll::model {
+
+namespace {
+
+Error wrong(std::string_view key, const std::string& value, const std::string& expected) {
+    return {ErrorCode::invalid, fmt::format("{} = {}: expected {}", key, value, expected)};
+}
+
+Status validate(const TrainerOptions& o) {
+    ATOLL_TRY(validate(o.model));
+    if (o.accumulation < 1 || o.batch_sequences < 1 || o.batch_sequences % o.accumulation != 0) {
+        return wrong("optimizer.batch_sequences", std::to_string(o.batch_sequences),
+                     fmt::format("a positive multiple of optimizer.accumulation ({})", o.accumulation));
+    }
+    if (o.sequence < 1 || o.sequence > o.model.context) {
+        return wrong("sequence", std::to_string(o.sequence),
+                     fmt::format("1 to model.context ({})", o.model.context));
+    }
+    // The arena holds some 15 values a token, channel and layer: far inside 64 bits up to here.
+    constexpr std::int64_t kRowsMax = std::int64_t{1} << 26;
+    if (o.batch_sequences / o.accumulation > kRowsMax / o.sequence) {
+        return wrong("optimizer.batch_sequences", std::to_string(o.batch_sequences),
+                     fmt::format("at most {} tokens a micro-batch; raise optimizer.accumulation", kRowsMax));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& data,
+                                               const TrainerOptions& options) {
+    TrainerOptions complete = options;
+    if (complete.sequence == 0) complete.sequence = options.model.context;
+    ATOLL_TRY(validate(complete));
+    ATOLL_ASSIGN(const ScheduleEntry* schedule, find_schedule(options.schedule));
+    std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule));
+    ATOLL_ASSIGN(trainer->optimizer_,
+                 make_optimizer(options.optimizer, ops, trainer->layout(), options.optimizer_options));
+    return trainer;
+}
+
+Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
+                 const ScheduleEntry& schedule)
+    : ops_(ops),
+      data_(data),
+      options_(options),
+      schedule_(schedule),
+      transformer_(ops, options.model,
+                   {.rows_max = options.batch_sequences / options.accumulation * options.sequence,
+                    .precision = options.precision,
+                    .keep = options.keep,
+                    .z_loss = options.z_loss}),
+      parameters_(transformer_.layout().size()),
+      gradients_(transformer_.layout().size()),
+      batch_{.batch = options.batch_sequences / options.accumulation, .sequence = options.sequence} {
+    transformer_.initialize(parameters_.span(), Rng(options.seed).split("parameters"));
+    ops_.weights_changed();
+}
+
+void Trainer::seek(const Position& position) {
+    position_ = position;
+    data_.seek(position.data);
+}
+
+Status Trainer::check_tokens() const {
+    const auto rows = static_cast<std::size_t>(batch_.batch * batch_.sequence);
+    ATOLL_CHECK(batch_.inputs.size() == rows && batch_.targets.size() == rows);
+    const auto outside = [&](std::int32_t id) { return id >= options_.model.vocabulary || id < -1; };
+    for (std::size_t i = 0; i < rows; ++i) {
+        if (batch_.inputs[i] >= 0 && !outside(batch_.inputs[i]) && !outside(batch_.targets[i])) continue;
+        const std::int32_t id = outside(batch_.targets[i]) ? batch_.targets[i] : batch_.inputs[i];
+        return Error{
+            ErrorCode::corrupt,
+            fmt::format(
+                "token id {} in the data is outside the model's vocabulary of {}: prepare the data with "
+                "the model's tokenizer, or set model.vocabulary",
+                id, options_.model.vocabulary)};
+    }
+    return {};
+}
+
+Result<TrainStep> Trainer::gradient(std::span<float> gradient) {
+    TrainStep result;
+    const double share = 1 / static_cast<double>(options_.accumulation);
+    for (std::int64_t i = 0; i < options_.accumulation; ++i) {
+        ATOLL_TRY(data_.next(batch_));
+        ATOLL_TRY(check_tokens());
+        result.loss += share * transformer_.forward_backward(
+                                   parameters_.span(), gradient, batch_, share,
+                                   i == 0 ? Transformer::Accumulate::no : Transformer::Accumulate::yes);
+        result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
+    }
+    result.gradient_norm = std::sqrt(ops_.squared_norm(gradient.data(), gradient.size()));
+    const auto next = static_cast<std::int64_t>(position_.step) + 1;
+    result.learning_rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
+    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+        return Error{
+            ErrorCode::failed,
+            fmt::format(
+                "step {}: loss {}, gradient norm {}: training diverged; lower optimizer.learning_rate "
+                "({}), lengthen schedule.warmup_steps or lower optimizer.clip_norm, and resume from "
+                "the last checkpoint",
+                next, result.loss, result.gradient_norm, options_.learning_rate)};
+    }
+    return result;
+}
+
+Result<TrainStep> Trainer::inner_step() {
+    ATOLL_ASSIGN(const TrainStep result, gradient(gradients_.span()));
+    optimizer_->step({.parameters = parameters_.span(),
+                      .gradients = gradients_.span(),
+                      .learning_rate = result.learning_rate,
+                      .gradient_scale = clip_scale(result.gradient_norm, options_.clip_norm),
+                      .step = static_cast<std::int64_t>(position_.step) + 1});
+    ops_.weights_changed();
+    ++position_.step;
+    return result;
+}
+
+Result<double> Trainer::validation_loss() {
+    const auto count = std::min(data_.held_out_count(batch_.batch, batch_.sequence),
+                                static_cast<std::uint64_t>(options_.held_out_batches_max));
+    if (count == 0) return std::numeric_limits<double>::quiet_NaN();
+    double sum = 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        ATOLL_TRY(data_.held_out(i, batch_));
+        ATOLL_TRY(check_tokens());
+        sum += transformer_.forward(parameters_.span(), batch_);
+    }
+    return sum / static_cast<double>(count);
+}
+
+}  // namespace Atoll::model

@@ -1,0 +1,96 @@
+// One replica: transformer, parameters, gradients, inner optimizer, schedule and data. What federation wraps
+// as a Worker and what `atoll train` runs alone. Knows nothing of peers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/flat.h"
+#include "kernels/ops.h"
+#include "model/config.h"
+#include "model/data/batch.h"
+#include "model/optim/optimizer.h"
+#include "model/optim/schedule.h"
+#include "model/transformer.h"
+
+namespace Atoll::model {
+
+struct TrainerOptions {
+    ModelConfig model;
+    std::uint64_t seed = 1;  // of the initial parameters
+    std::string optimizer = "adamw";
+    OptimizerOptions optimizer_options;
+    double learning_rate = 1e-3;  // peak
+    std::string schedule = "constant";
+    ScheduleOptions schedule_options;
+    double clip_norm = 1;              // global norm; 0 = off
+    std::int64_t batch_sequences = 8;  // a step, all micro-batches together
+    std::int64_t sequence = 0;         // tokens; 0 = model.context
+    std::int64_t accumulation = 1;     // micro-batches a step; divides batch_sequences
+    double z_loss = 0;
+    kernels::Precision precision = kernels::Precision::fp32;
+    Keep keep = Keep::everything;
+    std::int64_t held_out_batches_max = 16;  // of a micro-batch's size each
+};
+
+struct TrainStep {
+    double loss = 0;  // mean over the step's tokens, nats (with the z-loss, if any)
+    std::uint64_t tokens = 0;
+    double gradient_norm = 0;  // before clipping
+    double learning_rate = 0;
+};
+
+class Trainer {
+  public:
+    // `ops` and `data` outlive the trainer. Errors (invalid): a wrong option, named.
+    [[nodiscard]] static Result<std::unique_ptr<Trainer>> make(kernels::Ops& ops, BatchSource& data,
+                                                               const TrainerOptions& options);
+
+    [[nodiscard]] const ModelConfig& config() const { return options_.model; }
+    [[nodiscard]] const kernels::Layout& layout() const { return transformer_.layout(); }
+    // The live parameters. Whoever writes them calls parameters_changed() afterwards.
+    [[nodiscard]] std::span<float> parameters() { return parameters_.span(); }
+    void parameters_changed() { ops_.weights_changed(); }
+
+    // One step of the optimizer on the next `accumulation` micro-batches. Errors: data unreadable, a token
+    // outside the vocabulary, loss or gradient not finite (then the parameters are as before the step).
+    [[nodiscard]] Result<TrainStep> inner_step();
+    // The mean gradient of the next micro-batches, neither clipped nor followed by a step.
+    [[nodiscard]] Result<TrainStep> gradient(std::span<float> gradient);
+    // Mean loss over the same held-out batches every time; NaN if there are none.
+    [[nodiscard]] Result<double> validation_loss();
+
+    // Steps taken since the run began, over restarts.
+    [[nodiscard]] std::uint64_t step() const { return position_.step; }
+
+    // Everything beside parameters() that a checkpoint holds: with parameters, optimizer_state() and position
+    // restored (then parameters_changed()), training continues bit for bit.
+    struct Position {
+        std::uint64_t step = 0;
+        std::uint64_t data = 0;  // BatchSource::position()
+    };
+    [[nodiscard]] std::vector<StateVector> optimizer_state() { return optimizer_->state(); }
+    [[nodiscard]] Position position() const { return {position_.step, data_.position()}; }
+    void seek(const Position& position);
+
+  private:
+    Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
+            const ScheduleEntry& schedule);
+    [[nodiscard]] Status check_tokens() const;
+
+    kernels::Ops& ops_;
+    BatchSource& data_;
+    TrainerOptions options_;
+    const ScheduleEntry& schedule_;
+    Transformer transformer_;
+    kernels::FlatBuffer parameters_, gradients_;
+    std::unique_ptr<Optimizer> optimizer_;
+    TokenBatch batch_;
+    Position position_;
+};
+
+}  // namespace Atoll::model

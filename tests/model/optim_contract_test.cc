@@ -1,0 +1,94 @@
+// What every inner optimizer of the table promises.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "model/optim/optimizer.h"
+#include "tests/model/toy_problem.h"
+
+namespace Atoll::model {
+namespace {
+
+class OptimizerContract : public testing::TestWithParam<OptimizerEntry> {
+  protected:
+    std::unique_ptr<Optimizer> make() { return GetParam().make(*ops_, toy_.layout, OptimizerOptions{}); }
+    std::unique_ptr<kernels::Ops> ops_ = kernels::make_cpu_ops(2);
+    ToyProblem toy_;
+};
+
+TEST_P(OptimizerContract, A_restart_changes_no_bit) {
+    kernels::FlatBuffer straight = toy_.start();
+    const auto uninterrupted = make();
+    toy_.descend(*uninterrupted, straight.span(), 1, 30, 0.01);
+
+    kernels::FlatBuffer resumed = toy_.start();
+    const auto before = make();
+    toy_.descend(*before, resumed.span(), 1, 17, 0.01);
+    const auto after = make();
+    const auto saved = before->state();
+    const auto restored = after->state();
+    ASSERT_EQ(saved.size(), restored.size());
+    for (std::size_t i = 0; i < saved.size(); ++i) {
+        EXPECT_EQ(saved[i].name, restored[i].name);
+        ASSERT_EQ(saved[i].values.size(), toy_.layout.size());
+        std::copy(saved[i].values.begin(), saved[i].values.end(), restored[i].values.begin());
+    }
+    toy_.descend(*after, resumed.span(), 18, 30, 0.01);
+    for (std::size_t i = 0; i < straight.size(); ++i) ASSERT_EQ(straight.span()[i], resumed.span()[i]) << i;
+}
+
+TEST_P(OptimizerContract, The_toy_loss_falls) {
+    kernels::FlatBuffer x = toy_.start();
+    const double before = toy_.loss<float>(x.span());
+    const auto optimizer = make();
+    toy_.descend(*optimizer, x.span(), 1, 300, 0.01);
+    EXPECT_LT(toy_.loss<float>(x.span()), 0.2 * before);
+}
+
+TEST_P(OptimizerContract, Padding_stays_zero_and_a_zero_rate_moves_nothing) {
+    kernels::FlatBuffer x = toy_.start();
+    const auto optimizer = make();
+    toy_.descend(*optimizer, x.span(), 1, 5, 0);
+    const kernels::FlatBuffer start = toy_.start();
+    EXPECT_TRUE(std::equal(x.span().begin(), x.span().end(), start.span().begin()));
+    toy_.descend(*optimizer, x.span(), 6, 10, 0.01);
+    for (std::size_t i = 6 * 16 + 5; i < x.size(); ++i) EXPECT_EQ(x.span()[i], 0) << i;
+}
+
+TEST_P(OptimizerContract, State_names_are_distinct) {
+    std::set<std::string> names;
+    for (const StateVector& state : make()->state())
+        EXPECT_TRUE(names.insert(state.name).second) << state.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(table, OptimizerContract,
+                         testing::ValuesIn(optimizers().begin(), optimizers().end()),
+                         [](const auto& entry) { return std::string(entry.param.name); });
+
+TEST(Optimizers, An_unknown_name_names_the_nearest) {
+    const auto ops = kernels::make_cpu_ops(1);
+    const auto result = make_optimizer("adam", *ops, ToyProblem().layout, {});
+    ASSERT_FALSE(result.ok());
+    EXPECT_EQ(result.error().code, ErrorCode::invalid);
+    EXPECT_THAT(result.error().message, testing::HasSubstr("did you mean adamw?"));
+}
+
+TEST(Optimizers, Only_matrices_decay) {
+    kernels::Layout layout;
+    layout.add("matrix", {4, 16});
+    layout.add("norm", {16});
+    layout.add("bias", {3});
+    layout.add("other", {2, 5});
+    const auto ranges = decay_ranges(layout);
+    ASSERT_EQ(ranges.size(), 3U);
+    EXPECT_TRUE(ranges[0].decays && !ranges[1].decays && ranges[2].decays);
+    EXPECT_EQ(ranges[0].offset, 0U);
+    EXPECT_EQ(ranges[1].offset, 64U);
+    EXPECT_EQ(ranges[2].offset, 96U);
+    EXPECT_EQ(ranges[2].offset + ranges[2].size, layout.size());
+}
+
+}  // namespace
+}  // namespace Atoll::model
