@@ -16,10 +16,12 @@ void check_links(const fs::path& file) {
     int number = 0;
     for (std::string line; std::getline(stream, line);) {
         ++number;
-        for (auto it = std::sregex_iterator(line.begin(), line.end(), link); it != std::sregex_iterator(); ++it) {
+        for (auto it = std::sregex_iterator(line.begin(), line.end(), link); it != std::sregex_iterator();
+             ++it) {
             const std::string target = (*it)[1];
             if (target.find("://") != std::string::npos) continue;
-            EXPECT_TRUE(fs::exists(file.parent_path() / target)) << file << ":" << number << " links to " << target;
+            EXPECT_TRUE(fs::exists(file.parent_path() / target))
+                << file << ":" << number << " links to " << target;
         }
     }
 }
