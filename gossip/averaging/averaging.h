@@ -44,8 +44,9 @@ class Averaging {
     virtual ~Averaging() = default;
     // Gossip stages one average() takes with n members: how many residuals a part needs.
     [[nodiscard]] virtual std::size_t stages(std::size_t n) const = 0;
-    // Replaces the values of every part by the weighted mean. Never waits longer than the deadline a stage; a
-    // member that is lost leaves a reason, not a hang. Errors: only when stopping (interrupted).
+    // Replaces the values of every part by the weighted mean. Every call passes parts of the same sizes and
+    // meaning. Never waits longer than the deadline a stage; a member that is lost leaves a reason, not a
+    // hang. Errors: interrupted when stopping; invalid if our own values are not finite (nothing is sent).
     [[nodiscard]] virtual Result<AverageReport> average(std::uint64_t round,
                                                         std::span<AveragePart> parts) = 0;
 };

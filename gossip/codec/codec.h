@@ -41,6 +41,10 @@ struct CodecEntry {
     std::uint8_t wire_id;
     std::string_view summary;
     std::string_view source;
+    // |decoded - x| is at most this times the largest magnitude among the 256 values around x (plus 2^-126,
+    // the smallest normal number; magnitudes beyond 3.3e38 for bf16 and int8_block, 2.9e38 for int4_block
+    // saturate).
+    double error_max;
     std::unique_ptr<Codec> (*make)(int threads);
 };
 

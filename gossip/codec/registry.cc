@@ -11,13 +11,14 @@ namespace {
 constexpr std::string_view kErrorFeedback = "Seide et al. 2014 (error feedback)";
 
 // Wire ids are part of the protocol: never changed, never given to another codec.
+// A scale is rounded up to bf16, by at most 2^-7: half of a step is at most 0.504 / levels.
 constexpr std::array kCodecs = {
-    CodecEntry{"none", 0, "fp32 as it is, 32 bits a value", "", make_none_codec},
-    CodecEntry{"bf16", 1, "rounded to bf16, 16 bits a value", kErrorFeedback, make_bf16_codec},
+    CodecEntry{"none", 0, "fp32 as it is, 32 bits a value", "", 0, make_none_codec},
+    CodecEntry{"bf16", 1, "rounded to bf16, 16 bits a value", kErrorFeedback, 1.0 / 256, make_bf16_codec},
     CodecEntry{"int8_block", 2, "8-bit integers, a bf16 scale for every 256: 8.06 bits a value",
-               kErrorFeedback, make_int8_block_codec},
+               kErrorFeedback, 0.504 / 127, make_int8_block_codec},
     CodecEntry{"int4_block", 3, "4-bit integers, a bf16 scale for every 256: 4.06 bits a value",
-               kErrorFeedback, make_int4_block_codec},
+               kErrorFeedback, 0.504 / 7, make_int4_block_codec},
 };
 
 }  // namespace

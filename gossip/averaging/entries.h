@@ -1,0 +1,12 @@
+// The averaging schemes' makers, for the table in registry.cc.
+#pragma once
+
+#include <memory>
+
+#include "gossip/averaging/averaging.h"
+
+namespace Atoll::gossip {
+
+[[nodiscard]] std::unique_ptr<Averaging> make_push_sum(const AveragingContext& context);
+
+}  // namespace Atoll::gossip

@@ -1,0 +1,334 @@
+#include "gossip/averaging/push_sum.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/check.h"
+#include "gossip/averaging/entries.h"
+#include "gossip/limits.h"
+#include "kernels/quantize/quantize.h"
+
+namespace Atoll::gossip {
+
+namespace {
+
+// Peers may be this many rounds ahead; their shares wait here, at most kHeldPerMember of each on average.
+constexpr std::uint64_t kRoundsAheadMax = 2;
+constexpr std::size_t kHeldPerMember = 4;
+
+double norm_of(std::span<const AveragePart> parts) {
+    double sum = 0;
+    for (const AveragePart& part : parts)
+        sum += kernels::sum_of_squares(part.values.data(), part.values.size());
+    return std::sqrt(sum);
+}
+
+}  // namespace
+
+PushSum::PushSum(const AveragingContext& context)
+    : context_(context),
+      // Microseconds: a restarted node starts above whatever its earlier incarnation reached.
+      ledger_(context.host.self(), static_cast<std::uint64_t>(context.host.unix_time() * 1e6)) {}
+
+std::size_t PushSum::stages(std::size_t n) const {
+    if (n < 2) return 0;
+    return context_.options.stages > 0 ? static_cast<std::size_t>(context_.options.stages)
+                                       : context_.topology.period(n);
+}
+
+Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePart> parts) {
+    const double start = context_.host.now();
+    parts_ = parts;
+    round_ = round;
+    stage_ = 0;
+    weight_ = 1;
+    norm_ = norm_of(parts);
+    expected_.clear();
+    refused_.clear();
+    report_ = {.members = context_.inbox.view().size()};
+    if (!std::isfinite(norm_)) {
+        return Error{ErrorCode::invalid,
+                     fmt::format("round {}: our own values contain NaN or infinity, or are too "
+                                 "large; nothing was sent",
+                                 round)};
+    }
+    // Alone there is nothing to send, but mass of an earlier round may have come home.
+    stage_count_ = std::max<std::size_t>(stages(report_.members), 1);
+    ledger_.begin_round(round);
+    ledger_.on_view(context_.inbox.view());
+    for (Parcel& parcel : ledger_.release(round)) on_share(std::move(parcel));
+    for (; stage_ < stage_count_; ++stage_) ATOLL_TRY(run_stage());
+    report_.weight = weight_;
+    report_.seconds = context_.host.now() - start;
+    parts_ = {};
+    return std::exchange(report_, {});
+}
+
+Status PushSum::run_stage() {
+    const double deadline = context_.host.now() + context_.options.deadline_seconds;
+    if (stage_ > 0) norm_ = norm_of(parts_);
+    drain(deadline);
+    const View view = context_.inbox.view();
+    const auto me = view.index_of(context_.host.self());
+    Exchange exchange;
+    if (me && view.size() > 1) {
+        exchange = context_.topology.exchange(view.size(), *me, round_ * stage_count_ + stage_);
+    }
+    for (const Edge& edge : exchange.receive) {
+        const PeerId& peer = view.members[edge.member];
+        if (!ledger_.took(peer, round_, stage_) && !refused_.contains({peer, stage_})) expected_.insert(peer);
+    }
+    const Kept kept = send_shares(view, exchange, deadline);
+    ATOLL_TRY(wait_for_shares(deadline));
+    for (const PeerId& peer : expected_) {
+        note(fmt::format("{} sent nothing for round {} stage {} within {:.1f} s", peer.short_name(), round_,
+                         stage_, context_.options.deadline_seconds));
+        report_.complete = false;
+    }
+    expected_.clear();
+    return fold(kept);
+}
+
+// Takes in what has arrived, so that a stage starts with the newest view.
+void PushSum::drain(double deadline) {
+    while (context_.host.now() < deadline) {
+        const std::optional<Message> message = context_.inbox.next(context_.host.now());
+        if (!message) break;
+        handle(*message);
+    }
+}
+
+PushSum::Kept PushSum::send_shares(const View& view, const Exchange& exchange, double deadline) {
+    Kept kept{.weight = weight_, .payload = {}};
+    if (exchange.send.empty()) return kept;
+    kept.weight = exchange.keep * weight_;
+    MixShare share{.round = round_, .stage = stage_, .schedule = schedule_digest(view)};
+    kept.payload = encode_parts(share.parts);
+    for (const Edge& edge : exchange.send) {
+        const PeerId& peer = view.members[edge.member];
+        // Late mass may have made us heavy: what exceeds the weight that a receiver accepts stays here.
+        share.weight = std::min(edge.weight * weight_, 1.0);
+        kept.weight += edge.weight * weight_ - share.weight;
+        if (!ledger_.can_send(peer)) {
+            note(peer.short_name() + " has not answered for too long: nothing more is sent to it");
+            kept.weight += share.weight;
+            continue;
+        }
+        share.sequence = ledger_.send(peer, share, kept.payload, deadline);
+        const Status sent = context_.host.send(peer, share, kept.payload);
+        if (sent.ok()) {
+            report_.bytes_sent += kept.payload.size();
+        } else {
+            ledger_.unsend(share.sequence);
+            kept.weight += share.weight;
+            note(fmt::format("could not send to {}: {}", peer.short_name(), sent.error().message));
+        }
+    }
+    return kept;
+}
+
+SharedBytes PushSum::encode_parts(std::vector<SharePart>& described) {
+    std::size_t bytes = 0;
+    for (const AveragePart& part : parts_) bytes += part.codec->encoded_bytes(part.values.size());
+    // Shared by the messages to all receivers, the ledger and our own parcel; not zeroed, as it is all
+    // written.
+    const std::shared_ptr<std::byte[]> buffer = std::make_shared_for_overwrite<std::byte[]>(bytes);
+    std::size_t at = 0;
+    for (const AveragePart& part : parts_) {
+        const std::span<float> residual =
+            stage_ < part.residuals.size() ? part.residuals[stage_] : std::span<float>{};
+        const std::size_t room = part.codec->encoded_bytes(part.values.size());
+        const std::size_t written = part.codec->encode(part.values, residual, {buffer.get() + at, room}, {});
+        described.push_back({part.codec->wire_id(), part.values.size(), written});
+        at += written;
+    }
+    return {buffer, ByteView(buffer.get(), at)};
+}
+
+Status PushSum::wait_for_shares(double deadline) {
+    while (!expected_.empty() && context_.host.now() < deadline) {
+        send_reminders();
+        const auto message = context_.inbox.next(std::min(deadline, ledger_.next_reminder()));
+        if (message) handle(*message);
+        if (context_.host.stopping()) break;
+    }
+    if (context_.host.stopping()) {
+        return Error{ErrorCode::interrupted, fmt::format("stopped while averaging round {}", round_)};
+    }
+    send_reminders();
+    return {};
+}
+
+Status PushSum::fold(const Kept& kept) {
+    std::vector<Parcel> parcels = ledger_.collect(round_, stage_);
+    std::erase_if(parcels, [&](const Parcel& parcel) {
+        if (fits_parts(parcel.share.parts)) return false;
+        note(fmt::format("mass of round {} is dropped: it has other parts than round {}", parcel.share.round,
+                         round_));
+        return true;
+    });
+    if (parcels.empty() && kept.payload.empty()) return {};
+    if (!kept.payload.empty()) {
+        MixShare own{.round = round_, .stage = stage_, .weight = kept.weight};
+        parcels.push_back({context_.host.self(), std::move(own), kept.payload});
+        std::ranges::sort(parcels, sums_before);
+    }
+    weight_ = kept.payload.empty() ? kept.weight : 0;
+    for (const Parcel& parcel : parcels) weight_ += parcel.share.weight;
+    std::size_t at = 0;
+    for (const AveragePart& part : parts_) {
+        const std::size_t bytes = part.codec->encoded_bytes(part.values.size());
+        bool accumulate = kept.payload.empty();
+        if (accumulate) {
+            const auto factor = static_cast<float>(kept.weight / weight_);
+            for (float& value : part.values) value *= factor;
+        }
+        for (const Parcel& parcel : parcels) {
+            const auto factor = static_cast<float>(parcel.share.weight / weight_);
+            // What others sent has been decoded before; our own can fail if values + residual is not finite.
+            if (const Status decoded = part.codec->decode(parcel.payload.view().subspan(at, bytes),
+                                                          part.values, factor, accumulate);
+                !decoded.ok()) {
+                return Error{ErrorCode::failed,
+                             "our own values with their residual: " + decoded.error().message};
+            }
+            accumulate = true;
+        }
+        at += bytes;
+    }
+    return {};
+}
+
+void PushSum::handle(const Message& message) {
+    if (const auto* share = std::get_if<MixShare>(&message.body)) {
+        on_share({message.sender, *share, message.payload});
+    } else if (const auto* receipt = std::get_if<MixReceipt>(&message.body)) {
+        if (ledger_.on_receipt(message.sender, *receipt) && receipt->kind == ReceiptKind::refused) {
+            note(fmt::format("{} refused our share: {}", message.sender.short_name(), receipt->reason));
+        }
+    } else if (const auto* withdraw = std::get_if<MixWithdraw>(&message.body)) {
+        answer(message.sender, ledger_.on_withdraw(message.sender, withdraw->sequence));
+    } else if (std::holds_alternative<ViewChanged>(message.body)) {
+        on_view_changed();
+    }
+}
+
+void PushSum::on_share(Parcel parcel) {
+    const PeerId from = parcel.from;
+    const MixShare share = parcel.share;
+    if (const auto said = ledger_.decided(from, share.sequence)) return answer(from, *said);
+    const std::size_t held_max = kHeldPerMember * context_.inbox.view().size();
+    const bool soon = share.round > round_ && share.round <= round_ + kRoundsAheadMax;
+    if (soon && ledger_.hold(parcel, held_max)) return;
+    if (share.round == round_ && share.stage == stage_) expected_.erase(from);
+    if (std::string reason = objection(parcel); !reason.empty()) {
+        note(fmt::format("refused a share of {}: {}", from.short_name(), reason));
+        report_.complete = false;
+        if (share.round == round_) refused_.insert({from, share.stage});
+        answer(from, ledger_.refuse(from, share.sequence, std::move(reason)));
+    } else {
+        answer(from, ledger_.accept(std::move(parcel)));
+    }
+}
+
+std::string PushSum::objection(const Parcel& parcel) {
+    const MixShare& share = parcel.share;
+    if (share.round > round_)
+        return fmt::format("round {} is too far ahead of round {}", share.round, round_);
+    if (share.round + 1 < round_)
+        return fmt::format("round {} is over, this is round {}", share.round, round_);
+    if (share.stage >= stage_count_) {
+        return fmt::format("stage {} of a schedule of {}", share.stage, stage_count_);
+    }
+    if (ledger_.took(parcel.from, share.round, share.stage)) {
+        return fmt::format("a second share for round {} stage {}", share.round, share.stage);
+    }
+    if (!(share.weight > 0 && share.weight <= 1)) {
+        return fmt::format("weight {} is not within 0 and 1", share.weight);
+    }
+    if (!fits_parts(share.parts)) return "its parts differ from ours in number, size or codec";
+    std::size_t bytes = 0;
+    for (const SharePart& part : share.parts) bytes += static_cast<std::size_t>(part.bytes);
+    if (bytes != parcel.payload.size()) {
+        return fmt::format("payload of {} bytes, announced {}", parcel.payload.size(), bytes);
+    }
+    return objection_to_values(parcel);
+}
+
+std::string PushSum::objection_to_values(const Parcel& parcel) {
+    double sum = 0;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+        const std::size_t count = parts_[i].values.size();
+        const auto bytes = static_cast<std::size_t>(parcel.share.parts[i].bytes);
+        if (scratch_.size() < count) scratch_ = kernels::FlatBuffer(count);
+        const std::span<float> values = scratch_.span().first(count);
+        const Status decoded =
+            parts_[i].codec->decode(parcel.payload.view().subspan(at, bytes), values, 1, false);
+        if (!decoded.ok()) return decoded.error().message;
+        sum += kernels::sum_of_squares(values.data(), count);
+        at += bytes;
+    }
+    const double norm = std::sqrt(sum);
+    if (norm_ > 0 && norm > context_.options.norm_ratio_max * norm_) {
+        return fmt::format("norm {:.3g} is more than {:g} times ours, {:.3g}", norm,
+                           context_.options.norm_ratio_max, norm_);
+    }
+    return "";
+}
+
+bool PushSum::fits_parts(const std::vector<SharePart>& described) const {
+    return std::ranges::equal(described, parts_, [](const SharePart& theirs, const AveragePart& ours) {
+        return theirs.codec == ours.codec->wire_id() && theirs.count == ours.values.size() &&
+               theirs.bytes == ours.codec->encoded_bytes(ours.values.size());
+    });
+}
+
+void PushSum::on_view_changed() {
+    const View& view = context_.inbox.view();
+    std::erase_if(expected_, [&](const PeerId& peer) {
+        if (view.index_of(peer)) return false;
+        note(fmt::format("{} left during round {} stage {}: {}", peer.short_name(), round_, stage_,
+                         view.reason));
+        report_.complete = false;
+        return true;
+    });
+    ledger_.on_view(view);
+}
+
+void PushSum::send_reminders() {
+    for (const auto& [peer, sequence] :
+         ledger_.reminders(context_.host.now(), context_.options.deadline_seconds)) {
+        // If it cannot be sent now, the next reminder tries again.
+        (void)context_.host.send(peer, MixWithdraw{sequence});
+    }
+}
+
+void PushSum::answer(const PeerId& to, MixReceipt receipt) {
+    receipt.reason.resize(std::min(receipt.reason.size(), kReasonBytesMax));
+    // A receipt that is lost is asked for again.
+    (void)context_.host.send(to, std::move(receipt));
+}
+
+void PushSum::note(std::string reason) {
+    if (std::ranges::find(report_.reasons, reason) == report_.reasons.end()) {
+        report_.reasons.push_back(std::move(reason));
+    }
+}
+
+Hash PushSum::schedule_digest(const View& view) const {
+    HashStream stream;
+    for (const PeerId& peer : view.members) stream.update(ByteView(peer.key));
+    const std::uint64_t period = context_.topology.period(view.size());
+    stream.update(std::as_bytes(std::span(&period, 1)));
+    return stream.finish();
+}
+
+std::unique_ptr<Averaging> make_push_sum(const AveragingContext& context) {
+    return std::make_unique<PushSum>(context);
+}
+
+}  // namespace Atoll::gossip

@@ -1,0 +1,77 @@
+// Push-sum averaging over any topology (Kempe, Dobra, Gehrke 2003), made to survive real networks: deadlines,
+// losses, late and repeated messages, members that come and go, views that differ.
+//
+// Every member holds an estimate z (the parts) and a weight w, its mass being w * z; a round starts with w
+// = 1. In each stage the topology says which fraction of the mass to keep and which to send to whom. A share
+// carries its weight and the encoded estimate, encoded once for all receivers; what is kept is decoded from
+// the same bytes. Then
+//
+//     w' = sum of m_j,    z' = sum of (m_j / w') * decoded_j      over the kept and the received parcels, by
+//     member
+//
+// With everyone present all weights are 1 and this is the doubly stochastic mixing of the papers. Whatever
+// happens, the sum of all mass (held by members, or pending between them) stays the same: see Ledger.
+//
+// One PushSum mixes one stream of vectors: every call passes parts of the same sizes and meaning, since mass
+// that comes late or comes home goes into the next call.
+#pragma once
+
+#include <set>
+#include <utility>
+
+#include "gossip/averaging/averaging.h"
+#include "gossip/averaging/ledger.h"
+#include "kernels/flat.h"
+
+namespace Atoll::gossip {
+
+class PushSum : public Averaging {
+  public:
+    explicit PushSum(const AveragingContext& context);
+
+    [[nodiscard]] std::size_t stages(std::size_t n) const override;
+    [[nodiscard]] Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) override;
+
+  private:
+    // Own mass of one stage: the encoded estimate and what part of its weight stays here.
+    struct Kept {
+        double weight = 0;
+        SharedBytes payload;  // empty: nothing was sent, the estimate stays as it is in the parts
+    };
+
+    [[nodiscard]] Status run_stage();
+    void drain(double deadline);
+    [[nodiscard]] Kept send_shares(const View& view, const Exchange& exchange, double deadline);
+    [[nodiscard]] SharedBytes encode_parts(std::vector<SharePart>& described);
+    [[nodiscard]] Status wait_for_shares(double deadline);
+    [[nodiscard]] Status fold(const Kept& kept);
+
+    void handle(const Message& message);
+    void on_share(Parcel parcel);
+    void on_view_changed();
+    void send_reminders();
+    void answer(const PeerId& to, MixReceipt receipt);
+    // Why a share is not acceptable, in words; empty if it is.
+    [[nodiscard]] std::string objection(const Parcel& parcel);
+    [[nodiscard]] std::string objection_to_values(const Parcel& parcel);
+    [[nodiscard]] bool fits_parts(const std::vector<SharePart>& described) const;
+    void note(std::string reason);
+    [[nodiscard]] Hash schedule_digest(const View& view) const;
+
+    AveragingContext context_;
+    Ledger ledger_;
+    kernels::FlatBuffer scratch_;  // received values, while they are judged
+
+    // Of the call and stage in progress.
+    std::span<AveragePart> parts_;
+    std::uint64_t round_ = 0;
+    std::size_t stage_count_ = 0;
+    std::uint32_t stage_ = 0;
+    double weight_ = 1;
+    double norm_ = 0;                                     // of the own estimate
+    std::set<PeerId> expected_;                           // whose share of this stage has not come yet
+    std::set<std::pair<PeerId, std::uint32_t>> refused_;  // (sender, stage) that came and was not acceptable
+    AverageReport report_;
+};
+
+}  // namespace Atoll::gossip
