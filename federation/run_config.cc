@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "model/optim/schedule.h"
 
 namespace Atoll::federation {
 

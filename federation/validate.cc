@@ -10,6 +10,8 @@
 #include "gossip/averaging/averaging.h"
 #include "gossip/codec/codec.h"
 #include "gossip/topology/topology.h"
+#include "model/optim/optimizer.h"
+#include "model/optim/schedule.h"
 
 namespace Atoll::federation {
 
@@ -22,6 +24,8 @@ Error contradiction(fmt::format_string<Args...> format, Args&&... args) {
 
 Status validate_names(const RunConfig& config) {
     ATOLL_TRY(find_entry("algorithm.name", config.algorithm.name, algorithms()));
+    ATOLL_TRY(find_entry("optimizer.name", config.optimizer.name, model::optimizers()));
+    ATOLL_TRY(find_entry("schedule.name", config.schedule.name, model::schedules()));
     ATOLL_TRY(find_entry("averaging.name", config.averaging.name, gossip::averagings()));
     ATOLL_TRY(find_entry("topology.name", config.topology.name, gossip::topologies()));
     ATOLL_TRY(find_entry("codec.name", config.codec.name, gossip::codecs()));

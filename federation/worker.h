@@ -37,6 +37,9 @@ class Worker {
 
     // Inner steps taken since the run began, over restarts.
     [[nodiscard]] virtual std::uint64_t step() const = 0;
+    // Moves to another point of the run without training (a joiner): the learning-rate schedule goes on from
+    // there.
+    virtual void set_step(std::uint64_t step) = 0;
 };
 
 }  // namespace Atoll::federation

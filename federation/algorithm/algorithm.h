@@ -13,6 +13,7 @@
 #include "base/stop.h"
 #include "federation/worker.h"
 #include "gossip/averaging/averaging.h"
+#include "gossip/codec/codec.h"
 #include "gossip/host.h"
 #include "gossip/inbox.h"
 
@@ -57,6 +58,9 @@ struct Context {
     gossip::Averaging& averaging;
     Observer& observer;
     const StopToken& stop;
+    const gossip::Codec& codec;  // of pseudo-gradients
+    std::uint64_t seed = 0;      // of the choices that members need not agree on
+    std::uint64_t tokens = 0;    // by this node since it was started
 };
 
 class Algorithm {
@@ -65,11 +69,18 @@ class Algorithm {
     // Runs until the configured rounds are done, `stop` is requested (interrupted, after the current step) or
     // an error.
     [[nodiscard]] virtual Status run(Context& context) = 0;
-    // Outer steps done.
+    // Outer steps done, and how many there are in the run.
     [[nodiscard]] virtual std::uint64_t round() const = 0;
+    [[nodiscard]] virtual std::uint64_t rounds() const = 0;
     virtual void set_round(std::uint64_t round) = 0;
     // All state beyond the worker's, for checkpoints and joiners; spans stay valid as long as the object.
     [[nodiscard]] virtual std::vector<StateVector> state() = 0;
+    // Makes room, before a checkpoint is read, for a vector of state() that comes and goes with the number of
+    // members. False: the algorithm has no vector of that name.
+    [[nodiscard]] virtual bool reserve(std::string_view name) = 0;
+    // The round and the shared vectors of state() are newly a peer's: brings the worker and the rest in line
+    // with them.
+    virtual void adopted(Worker& worker) = 0;
 };
 
 struct AlgorithmEntry {

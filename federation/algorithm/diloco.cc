@@ -1,0 +1,162 @@
+#include "federation/algorithm/diloco.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/check.h"
+#include "federation/algorithm/entries.h"
+#include "federation/algorithm/steps.h"
+#include "federation/catch_up.h"
+#include "federation/shared_state.h"
+
+namespace Atoll::federation {
+
+Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<OuterOptimizer> outer)
+    : run_(config.run),
+      options_(config.algorithm),
+      error_feedback_(config.codec.error_feedback),
+      outer_(std::move(outer)),
+      anchor_(parameters),
+      delta_(parameters) {
+    auto exact = gossip::make_codec("none", 1);
+    ATOLL_CHECK(exact.ok());
+    exact_ = std::move(*exact);
+    slice_ = kernels::FlatBuffer(anchor_slice().size());  // the first slice: none is longer
+}
+
+Status Diloco::run(Context& context) {
+    Worker& worker = context.worker;
+    ATOLL_TRY(begin(context));
+    publish_state(context.host, *this);
+    while (round_ < rounds()) {
+        RoundReport report;
+        ATOLL_TRY(inner_steps(context, report));  // H times: theta_m <- InnerOpt(theta_m, gradient)
+
+        const std::span<const float> theta = worker.parameters();
+        for (std::size_t i = 0; i < delta_.size(); ++i) delta_.data()[i] = anchor_.data()[i] - theta[i];
+        ATOLL_TRY(average(context, report));  // Delta <- mean of the members' Delta_m
+
+        outer_->step(anchor_.span(), delta_.span());  // Theta <- OuterOpt(Theta, Delta)
+        ++round_;
+        restart_from_anchor(worker);  // theta_m <- Theta
+
+        publish_state(context.host, *this);
+        report.round = round_;
+        report.step = worker.step();
+        ATOLL_TRY(context.observer.on_round(report, *this));
+        if (!report.average.complete) {
+            ATOLL_TRY(catch_up(context, *this, CatchUp::after_incomplete_round));
+        }
+    }
+    return {};
+}
+
+Status Diloco::begin(Context& context) {
+    const auto inner_steps = static_cast<std::uint64_t>(options_.inner_steps);
+    if (round_ == 0 && context.worker.step() == 0) {
+        std::ranges::copy(context.worker.parameters(), anchor_.span().begin());
+        return wait_for_members(context, static_cast<std::size_t>(run_.members_min));
+    }
+    const std::uint64_t step = context.worker.step();
+    if (step < round_ * inner_steps || step > (round_ + 1) * inner_steps) {
+        return Error{
+            ErrorCode::corrupt,
+            fmt::format("restored state does not fit together: step {} is not in round {} of {} steps each; "
+                        "start from another checkpoint",
+                        step, round_, inner_steps)};
+    }
+    return {};
+}
+
+Status Diloco::inner_steps(Context& context, RoundReport& report) {
+    const std::uint64_t end = (round_ + 1) * static_cast<std::uint64_t>(options_.inner_steps);
+    return take_inner_steps(context, round_, end, report);
+}
+
+Status Diloco::average(Context& context, RoundReport& report) {
+    ATOLL_TRY(check_finite(delta_.span(), context.worker.step()));
+    std::vector<gossip::AveragePart> parts;
+    parts.push_back({delta_.span(), &context.codec, {}});
+    if (error_feedback_ && !context.codec.lossless()) {
+        parts.front().residuals = residuals(context.averaging.stages(context.inbox.view().size()));
+    }
+    // Gossip with losses and quantisation gives every member a slightly different mean, and outer steps add
+    // the differences up. Averaging a rotating slice of the anchors pulls them together again: their distance
+    // shrinks by a constant factor every anchor_slices rounds.
+    const std::span<float> anchor = anchor_slice();
+    const std::span<float> slice = slice_.span().first(anchor.size());
+    std::ranges::copy(anchor, slice.begin());  // the anchor itself stays whole if the exchange is interrupted
+    if (!slice.empty()) parts.push_back({slice, exact_.get(), {}});
+
+    const double start = context.host.now();
+    ATOLL_ASSIGN(report.average, context.averaging.average(round_, parts));
+    report.exchange_seconds = context.host.now() - start;
+    report.update_norm = norm(delta_.span());
+    std::ranges::copy(slice, anchor.begin());
+    return {};
+}
+
+void Diloco::restart_from_anchor(Worker& worker) {
+    std::ranges::copy(anchor_.span(), worker.parameters().begin());
+    worker.parameters_changed();
+}
+
+void Diloco::adopted(Worker& worker) {
+    worker.set_step(round_ * static_cast<std::uint64_t>(options_.inner_steps));
+    for (auto& residual : residuals_) std::ranges::fill(residual.span(), 0.0F);  // of a path that was left
+    restart_from_anchor(worker);
+}
+
+std::span<float> Diloco::anchor_slice() {
+    if (options_.anchor_slices == 0) return {};
+    const auto slices = static_cast<std::size_t>(options_.anchor_slices);
+    constexpr std::size_t kGrain = kernels::Layout::kSlotAlignment;
+    const std::size_t length = ((anchor_.size() + slices - 1) / slices + kGrain - 1) / kGrain * kGrain;
+    const std::size_t begin = std::min(round_ % slices * length, anchor_.size());
+    return anchor_.span().subspan(begin, std::min(length, anchor_.size() - begin));
+}
+
+std::vector<std::span<float>> Diloco::residuals(std::size_t stages) {
+    while (residuals_.size() < stages) residuals_.emplace_back(delta_.size());
+    std::vector<std::span<float>> spans;
+    for (std::size_t i = 0; i < stages; ++i) spans.push_back(residuals_[i].span());
+    return spans;
+}
+
+std::vector<StateVector> Diloco::state() {
+    std::vector<StateVector> vectors = {{"anchor", anchor_.span(), true}};
+    for (const auto& part : outer_->state()) vectors.push_back({"outer." + part.name, part.values, true});
+    for (std::size_t i = 0; i < residuals_.size(); ++i) {
+        vectors.push_back({fmt::format("residual.{}", i), residuals_[i].span(), false});
+    }
+    return vectors;
+}
+
+bool Diloco::reserve(std::string_view name) {
+    constexpr std::string_view kPrefix = "residual.";
+    constexpr std::size_t kStagesMax = 64;  // of averaging.stages; a period is log2 of the members
+    if (name.starts_with(kPrefix)) {
+        std::size_t stage = 0;
+        const auto [stop, error] =
+            std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), stage);
+        if (error != std::errc() || stop != name.data() + name.size() || stage >= kStagesMax) return false;
+        (void)residuals(std::max(stage + 1, residuals_.size()));
+        return true;
+    }
+    const auto vectors = state();
+    return std::ranges::any_of(vectors, [&](const StateVector& vector) { return vector.name == name; });
+}
+
+std::unique_ptr<Algorithm> make_diloco(const RunConfig& config, std::size_t parameters) {
+    auto outer = make_outer_optimizer(
+        config.algorithm.outer_optimizer,
+        {.learning_rate = config.algorithm.outer_learning_rate, .momentum = config.algorithm.outer_momentum},
+        parameters);
+    ATOLL_CHECK(outer.ok());  // validate() has seen the name
+    return std::make_unique<Diloco>(config, parameters, std::move(*outer));
+}
+
+}  // namespace Atoll::federation

@@ -1,0 +1,51 @@
+// DiLoCo (Douillard et al. 2023, algorithm 1): H local steps, then one outer step on the averaged
+// pseudo-gradient. Here without a coordinator: every member holds the anchor and the outer momentum, and
+// averages by gossip.
+#pragma once
+
+#include <vector>
+
+#include "federation/algorithm/algorithm.h"
+#include "federation/outer/outer.h"
+#include "federation/run_config.h"
+#include "kernels/flat.h"
+
+namespace Atoll::federation {
+
+// Invariant between any two inner steps: worker.step() = round() * H + inner steps done in this round. So a
+// checkpoint taken in mid-round (after a stop) needs nothing beyond the worker and state(): run() goes on
+// with the inner steps that are left.
+class Diloco : public Algorithm {
+  public:
+    Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<OuterOptimizer> outer);
+
+    [[nodiscard]] Status run(Context& context) override;
+    [[nodiscard]] std::uint64_t round() const override { return round_; }
+    [[nodiscard]] std::uint64_t rounds() const override { return static_cast<std::uint64_t>(run_.rounds); }
+    void set_round(std::uint64_t round) override { round_ = round; }
+    // "anchor" and "outer.*" (shared); "residual.<stage>" (own).
+    [[nodiscard]] std::vector<StateVector> state() override;
+    [[nodiscard]] bool reserve(std::string_view name) override;
+    void adopted(Worker& worker) override;
+
+  private:
+    [[nodiscard]] Status begin(Context& context);
+    [[nodiscard]] Status inner_steps(Context& context, RoundReport& report);
+    [[nodiscard]] Status average(Context& context, RoundReport& report);
+    void restart_from_anchor(Worker& worker);
+    [[nodiscard]] std::span<float> anchor_slice();
+    [[nodiscard]] std::vector<std::span<float>> residuals(std::size_t stages);
+
+    RunConfig::Run run_;
+    RunConfig::AlgorithmTable options_;
+    bool error_feedback_;
+    std::unique_ptr<OuterOptimizer> outer_;
+    std::unique_ptr<gossip::Codec> exact_;  // of the anchors' slices
+    std::uint64_t round_ = 0;
+    kernels::FlatBuffer anchor_;                  // Theta
+    kernels::FlatBuffer delta_;                   // Delta_m, then its mean
+    kernels::FlatBuffer slice_;                   // the part of Theta that this round averages
+    std::vector<kernels::FlatBuffer> residuals_;  // one a gossip stage
+};
+
+}  // namespace Atoll::federation

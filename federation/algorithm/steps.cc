@@ -1,0 +1,81 @@
+#include "federation/algorithm/steps.h"
+
+#include <fmt/core.h>
+
+#include <cmath>
+
+#include "base/log.h"
+
+namespace Atoll::federation {
+
+namespace {
+
+constexpr double kProgressSeconds = 1;  // between two ProgressMade
+constexpr double kStopCheckSeconds = 0.25;
+constexpr double kLogSeconds = 10;
+
+bool stop_requested(const Context& context) { return context.stop.requested() || context.host.stopping(); }
+
+Error interrupted(std::uint64_t step) {
+    return {ErrorCode::interrupted, fmt::format("stopped after step {}", step)};
+}
+
+void report_progress(Context& context, std::uint64_t round, double loss) {
+    const Status sent = context.host.send(
+        context.host.self(), gossip::ProgressMade{round, context.worker.step(), context.tokens, loss}, {});
+    if (!sent) log::debug("progress was not posted: {}", sent.error().message);
+}
+
+}  // namespace
+
+Status wait_for_members(Context& context, std::size_t count) {
+    double log_time = context.host.now();
+    while (!stop_requested(context)) {
+        if (context.inbox.wait_for_members(count, context.host.now() + kStopCheckSeconds)) return {};
+        if (context.host.now() < log_time) continue;
+        log::info("waiting for members: {} of {} are here", context.inbox.view().size(), count);
+        log_time = context.host.now() + kLogSeconds;
+    }
+    return Error{ErrorCode::interrupted, fmt::format("stopped while waiting for members ({} of {})",
+                                                     context.inbox.view().size(), count)};
+}
+
+Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end, RoundReport& report) {
+    Worker& worker = context.worker;
+    const double start = context.host.now();
+    double progress_time = start;
+    double loss_sum = 0;
+    std::uint64_t steps = 0;
+    while (worker.step() < end) {
+        if (stop_requested(context)) return interrupted(worker.step());
+        ATOLL_ASSIGN(const StepResult result, worker.inner_step());
+        ATOLL_TRY(context.observer.on_step(result, worker.step()));
+        report.tokens += result.tokens;
+        context.tokens += result.tokens;
+        loss_sum += result.loss;
+        ++steps;
+        if (context.host.now() >= progress_time) {
+            report_progress(context, round, result.loss);
+            progress_time = context.host.now() + kProgressSeconds;
+        }
+    }
+    report.train_loss = steps > 0 ? loss_sum / static_cast<double>(steps) : std::nan("");
+    report.compute_seconds = context.host.now() - start;
+    return {};
+}
+
+Status check_finite(std::span<const float> update, std::uint64_t step) {
+    if (std::isfinite(norm(update))) return {};
+    return Error{ErrorCode::failed,
+                 fmt::format("the parameters are not finite after step {}: training diverged; lower "
+                             "optimizer.learning_rate and resume from the last checkpoint",
+                             step)};
+}
+
+double norm(std::span<const float> values) {
+    double sum = 0;
+    for (const float value : values) sum += static_cast<double>(value) * static_cast<double>(value);
+    return std::sqrt(sum);
+}
+
+}  // namespace Atoll::federation

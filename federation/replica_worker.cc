@@ -1,0 +1,49 @@
+#include "federation/replica_worker.h"
+
+namespace Atoll::federation {
+
+namespace {
+
+Result<StepResult> step_result(const Result<model::TrainStep>& result) {
+    if (!result) return result.error();
+    return StepResult{.loss = result->loss,
+                      .tokens = result->tokens,
+                      .gradient_norm = result->gradient_norm,
+                      .learning_rate = result->learning_rate};
+}
+
+}  // namespace
+
+model::TrainerOptions trainer_options(const RunConfig& config) {
+    const auto& optimizer = config.optimizer;
+    return {.model = config.model,
+            .seed = static_cast<std::uint64_t>(config.run.seed),
+            .optimizer = optimizer.name,
+            .optimizer_options = {.beta1 = optimizer.beta1,
+                                  .beta2 = optimizer.beta2,
+                                  .epsilon = optimizer.epsilon,
+                                  .weight_decay = optimizer.weight_decay},
+            .learning_rate = optimizer.learning_rate,
+            .schedule = config.schedule.name,
+            .schedule_options = {.steps = schedule_steps(config),
+                                 .warmup_steps = config.schedule.warmup_steps,
+                                 .final_fraction = config.schedule.final_fraction,
+                                 .decay_fraction = config.schedule.decay_fraction},
+            .clip_norm = optimizer.clip_norm,
+            .batch_sequences = optimizer.batch_sequences,
+            .accumulation = optimizer.accumulation,
+            .z_loss = optimizer.z_loss,
+            .precision = optimizer.precision == "bf16" ? kernels::Precision::bf16 : kernels::Precision::fp32};
+}
+
+Result<StepResult> ReplicaWorker::inner_step() { return step_result(trainer_.inner_step()); }
+
+Result<StepResult> ReplicaWorker::gradient(std::span<float> gradient) {
+    return step_result(trainer_.gradient(gradient));
+}
+
+void ReplicaWorker::set_step(std::uint64_t step) {
+    trainer_.seek({.step = step, .data = trainer_.position().data});
+}
+
+}  // namespace Atoll::federation

@@ -1,0 +1,72 @@
+#include "federation/session.h"
+
+#include <limits>
+
+#include "base/log.h"
+#include "federation/catch_up.h"
+#include "federation/shared_state.h"
+#include "federation/state_server.h"
+
+namespace Atoll::federation {
+
+Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& worker, gossip::Host& host,
+                                               const SessionOptions& options) {
+    std::unique_ptr<Session> session(new Session(worker, host, options));
+    session->seed_ = static_cast<std::uint64_t>(config.run.seed);
+    ATOLL_ASSIGN(session->codec_, gossip::make_codec(config.codec.name, options.threads));
+    ATOLL_ASSIGN(session->topology_,
+                 gossip::make_topology(config.topology.name,
+                                       {.degree = config.topology.degree, .seed = session->seed_}));
+    const gossip::AveragingContext context{.host = host,
+                                           .inbox = session->inbox_,
+                                           .topology = *session->topology_,
+                                           .options = {.deadline_seconds = config.averaging.deadline_seconds,
+                                                       .stages = config.averaging.stages,
+                                                       .norm_ratio_max = config.averaging.norm_ratio_max}};
+    ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
+    ATOLL_ASSIGN(session->algorithm_, make_algorithm(config.algorithm.name, config, worker.layout().size()));
+    return session;
+}
+
+Session::~Session() = default;
+
+Status Session::run(Observer& observer, const StopToken& stop, JoinMode mode) {
+    Context context{.worker = worker_,
+                    .host = host_,
+                    .inbox = inbox_,
+                    .averaging = *averaging_,
+                    .observer = observer,
+                    .stop = stop,
+                    .codec = *codec_,
+                    .seed = seed_};
+    if (!state_server_) {
+        state_server_ = host_.spawn("state", [&host = host_] { serve_state(host); });
+    }
+    if (mode == JoinMode::late) ATOLL_TRY(join(context));
+    return algorithm_->run(context);
+}
+
+Status Session::join(Context& context) {
+    if (algorithm_->round() > 0) publish_state(host_, *algorithm_);  // another that is back may need ours
+    const double deadline = host_.now() + options_.join_seconds;
+    while (true) {
+        // Nobody ever has so many members: this absorbs view changes for a second.
+        const std::size_t wanted = inbox_.view().size() < 2 ? 2 : std::numeric_limits<std::size_t>::max();
+        (void)inbox_.wait_for_members(wanted, host_.now() + 1);
+        if (context.stop.requested() || host_.stopping()) {
+            return Error{ErrorCode::interrupted, "stopped while looking for members"};
+        }
+        const bool last = host_.now() >= deadline;
+        if (inbox_.view().size() < 2) {
+            if (!last) continue;
+            log::info("no other member in {} s: going on alone from round {}", options_.join_seconds,
+                      algorithm_->round());
+            return {};
+        }
+        const Status caught_up = catch_up(context, *algorithm_, CatchUp::on_arrival);
+        if (caught_up.ok() || last || caught_up.error().code == ErrorCode::interrupted) return caught_up;
+        log::info("trying again: {}", caught_up.error().message);
+    }
+}
+
+}  // namespace Atoll::federation
