@@ -66,6 +66,7 @@ Config::Config() {
 }
 
 Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags, const std::string& file,
+                                            const std::vector<Override>& overrides,
                                             const std::function<const char*(const char*)>& environment) {
     auto config = std::make_unique<Config>();
     Options& options = config->options;
@@ -75,12 +76,17 @@ Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags, const std:
     if (flags.seed) ATOLL_TRY(options.set("run.seed", std::to_string(*flags.seed), "--seed"));
     if (flags.threads) ATOLL_TRY(options.set("local.threads", std::to_string(*flags.threads), "--threads"));
     if (!flags.device.empty()) ATOLL_TRY(options.set("local.device", flags.device, "--device"));
+    for (const auto& [key, value, flag, weak] : overrides) {
+        if (weak && options.find(key)->origin != "default") continue;
+        ATOLL_TRY(options.set(key, value, flag));
+    }
     ATOLL_TRY(federation::validate(config->run));
     return config;
 }
 
-Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags) {
-    return load_config(flags, flags.config_file,
+Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags,
+                                            const std::vector<Override>& overrides) {
+    return load_config(flags, flags.config_file, overrides,
                        [](const char* name) -> const char* { return std::getenv(name); });
 }
 

@@ -63,14 +63,24 @@ struct Config {
 // Binds table `local`.
 void bind(Options& options, LocalConfig& local);
 
-// Defaults < file < environment (ATOLL_LOCAL_THREADS) < --set < flags (--seed, --threads, --device). `file`:
+// A key that a command's own flag sets, with the flag as its origin.
+struct Override {
+    std::string key;
+    std::string value;  // as TOML, or a bare word
+    std::string flag;
+    bool weak = false;  // only where nobody chose a value
+};
+
+// Defaults < file < environment (ATOLL_LOCAL_THREADS) < --set < flags (--seed, --threads, --device, then
+// `overrides`). `file`:
 // --config or a command's argument; empty = none. Checked by federation::validate. Errors (invalid) name key,
 // value, origin.
 [[nodiscard]] Result<std::unique_ptr<Config>> load_config(
-    const GlobalFlags& flags, const std::string& file,
+    const GlobalFlags& flags, const std::string& file, const std::vector<Override>& overrides,
     const std::function<const char*(const char*)>& environment);
 // The same with the process's environment and --config.
-[[nodiscard]] Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags);
+[[nodiscard]] Result<std::unique_ptr<Config>> load_config(const GlobalFlags& flags,
+                                                          const std::vector<Override>& overrides = {});
 
 // Threads to compute with: local.threads, or one a core.
 [[nodiscard]] int compute_threads(const LocalConfig& local);

@@ -7,10 +7,15 @@ std::unique_ptr<Command> make_completion_command();
 std::unique_ptr<Command> make_config_command();
 std::unique_ptr<Command> make_data_command();
 std::unique_ptr<Command> make_doctor_command();
+std::unique_ptr<Command> make_eval_command();
+std::unique_ptr<Command> make_export_command();
+std::unique_ptr<Command> make_generate_command();
+std::unique_ptr<Command> make_import_command();
 std::unique_ptr<Command> make_init_command();
 std::unique_ptr<Command> make_list_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_sim_command();
+std::unique_ptr<Command> make_train_command();
 
 namespace {
 
@@ -28,6 +33,29 @@ constexpr CommandEntry kCommands[] = {
      "turn text into token shards, and look at them",
      {"atoll data prepare --input book.txt --out data", "atoll data inspect data"},
      make_data_command},
+    {"train",
+     "train on this machine alone, without a network",
+     {"atoll train --data data --steps 500", "atoll train run.toml --set optimizer.learning_rate=3e-4"},
+     make_train_command},
+    {"eval",
+     "held-out loss of a model",
+     {"atoll eval --model runs/atoll/20260131T120000Z-local --data data",
+      "atoll eval --model gpt2 --data data --json"},
+     make_eval_command},
+    {"generate",
+     "continue a text",
+     {"atoll generate --model runs/atoll/20260131T120000Z-local --prompt 'Once upon'",
+      "atoll generate --model gpt2 --prompt 'The sea' --tokens 50 --temperature 0"},
+     make_generate_command},
+    {"import",
+     "make a Hugging Face folder a checkpoint of ours",
+     {"atoll import gpt2 --out start", "atoll import gpt2 --out start --json"},
+     make_import_command},
+    {"export",
+     "write a model for other programs",
+     {"atoll export --model runs/atoll/20260131T120000Z-local --to hf --out model",
+      "atoll export --model start --to gguf --out model.gguf"},
+     make_export_command},
     {"sim",
      "run the same algorithms on a simulated network",
      {"atoll sim sims/scenario/four_islands.toml",

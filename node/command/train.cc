@@ -1,0 +1,145 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "model/io/hf_folder.h"
+#include "node/command.h"
+#include "node/config.h"
+#include "node/model_folder.h"
+#include "node/observe/report.h"
+#include "node/train_loop.h"
+
+namespace Atoll::node {
+
+namespace {
+
+// What must be equal for a run to be continued: everything agreed but its length, so that a run can be
+// prolonged.
+std::string lineage_of(federation::RunConfig run, const std::string& initial_model) {
+    run.run.rounds = 1;
+    run.schedule.steps = 1;
+    run.schedule.warmup_steps = 0;
+    return to_hex(blake2b(as_byte_view(federation::to_text(run) + initial_model)));
+}
+
+class TrainCommand : public Command {
+  public:
+    void declare(CLI::App& app) override {
+        app.add_option("file", file_, "run file, as --config")->type_name("FILE");
+        app.add_option("--data", data_, "folder of token shards (local.data)")->type_name("DIR");
+        app.add_option("--steps", steps_, "length of the run in steps (schedule.steps)")
+            ->check(CLI::PositiveNumber);
+        app.add_option("--out", out_, "the run's folder (local.folder)")->type_name("DIR");
+        app.add_option("--init", initial_model_, "begin from this model's parameters")->type_name("DIR");
+        app.add_flag("--fresh", fresh_, "begin anew instead of continuing; overwrites nothing");
+        app.add_flag("--overwrite", overwrite_, "with --fresh: delete the run in --out first");
+    }
+
+    bool watches_stop() const override { return true; }
+
+    Result<Outcome> run(Session& session) override {
+        ATOLL_ASSIGN(const auto config, configure(session.flags()));
+        // Read everything before the run folder is made: a wrong input leaves nothing behind.
+        ATOLL_ASSIGN(Replica replica, make_replica(*config));
+        if (!initial_model_.empty()) ATOLL_TRY(load_initial(*replica.trainer));
+        const LocalConfig& local = config->local;
+        ATOLL_ASSIGN(RunFolder folder,
+                     RunFolder::open({local.runs, local.folder, config->run.run.name, "local",
+                                      lineage_of(config->run, initial_model_), fresh_, overwrite_}));
+        log::configure(session.flags().verbose ? log::Level::debug
+                       : session.flags().quiet ? log::Level::error
+                                               : log::Level::info,
+                       local.log_file.empty() ? folder.log_file().string() : local.log_file);
+        ATOLL_ASSIGN(const auto events, folder.events(local.tensorboard));
+        Progress progress(session.flags().quiet);
+        TrainLoop loop(*config, replica, folder, *events, progress);
+        ATOLL_TRY(loop.resume());
+        ATOLL_TRY(folder.describe(*config, to_hex(federation::run_id(config->run)), initial_model_));
+        progress.note(fmt::format("{} parameters, {} threads, {}", replica.trainer->layout().parameters(),
+                                  replica.ops->threads(), folder.path().string()));
+        const auto steps = static_cast<std::uint64_t>(federation::schedule_steps(config->run));
+        ATOLL_ASSIGN(const TrainTotals totals, loop.run(steps, session.stop()));
+        return finish(session, *config, replica, folder, totals);
+    }
+
+  private:
+    Result<std::unique_ptr<Config>> configure(GlobalFlags flags) const {
+        if (!file_.empty()) flags.config_file = file_;
+        std::vector<Override> overrides;
+        if (!data_.empty()) overrides.push_back({"local.data", data_, "--data"});
+        if (!out_.empty()) overrides.push_back({"local.folder", out_, "--out"});
+        if (steps_ > 0) overrides.push_back({"schedule.steps", std::to_string(steps_), "--steps"});
+        if (overwrite_ && !(fresh_ && !out_.empty())) {
+            return Error{ErrorCode::invalid,
+                         "--overwrite goes with --fresh and --out: it deletes the run in that folder"};
+        }
+        if (steps_ > 0) {  // a short trial run should not fail for a warm-up that nobody chose
+            const std::int64_t warmup = std::min(federation::RunConfig().schedule.warmup_steps, steps_ / 5);
+            overrides.push_back({"schedule.warmup_steps", std::to_string(warmup), "--steps", true});
+        }
+        return load_config(flags, overrides);
+    }
+
+    Status load_initial(model::Trainer& trainer) const {
+        ATOLL_ASSIGN(const auto folder, find_model(initial_model_));
+        ATOLL_ASSIGN(const model::HfModel model, model::import_hf(folder));
+        if (model.layout.signature() != trainer.layout().signature()) {
+            return Error{
+                ErrorCode::invalid,
+                fmt::format("--init {}: its shape is not that of table model; set model.* to the values of "
+                            "its config.json",
+                            initial_model_)};
+        }
+        std::copy(model.parameters.span().begin(), model.parameters.span().end(),
+                  trainer.parameters().begin());
+        trainer.parameters_changed();
+        return {};
+    }
+
+    static Result<Outcome> finish(Session& session, const Config& config, Replica& replica,
+                                  const RunFolder& folder, const TrainTotals& totals) {
+        const nlohmann::json object = {
+            {"steps", replica.trainer->step()},
+            {"tokens", totals.tokens},
+            {"tokens_per_second",
+             totals.seconds > 0 ? static_cast<double>(totals.tokens_here) / totals.seconds : 0},
+            {"train_loss", totals.train_loss},
+            {"val_loss", totals.val_loss},
+            {"parameters", replica.trainer->layout().parameters()},
+            {"peak_rss_bytes", peak_rss_bytes()},
+            {"energy_joules", totals.energy_joules},
+            {"energy_source", totals.energy_source},
+            {"carbon_grams", carbon_grams(totals.energy_joules, config.local.power_usage_effectiveness,
+                                          config.local.grid_grams_per_kwh)},
+            {"checkpoint", totals.checkpoint},
+            {"interrupted", totals.interrupted},
+            {"run_folder", folder.path().string()},
+        };
+        ATOLL_TRY(folder.summarize(object.dump()));
+        ATOLL_ASSIGN(const std::string page, make_report({folder.path()}));
+        ATOLL_TRY(write_file(folder.path() / "report.html", std::string_view(page)));
+        session.print(
+            fmt::format("{} after {} steps, train loss {:.4f}, checkpoint {}",
+                        totals.interrupted ? "stopped" : fmt::format("held-out loss {:.4f}", totals.val_loss),
+                        replica.trainer->step(), totals.train_loss, totals.checkpoint));
+        return Outcome{object.dump(), totals.interrupted ? exit_code(ErrorCode::interrupted) : 0};
+    }
+
+    std::string file_;
+    std::string data_;
+    std::string out_;
+    std::string initial_model_;
+    std::int64_t steps_ = 0;
+    bool fresh_ = false;
+    bool overwrite_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_train_command() { return std::make_unique<TrainCommand>(); }
+
+}  // namespace Atoll::node

@@ -1,0 +1,107 @@
+#include "node/train_loop.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+namespace Atoll::node {
+
+TrainLoop::TrainLoop(const Config& config, Replica& replica, RunFolder& folder, EventSink& events,
+                     Progress& progress)
+    : config_(config),
+      replica_(replica),
+      folder_(folder),
+      events_(events),
+      progress_(progress),
+      energy_(config.local.watts_per_thread) {}
+
+Status TrainLoop::resume() {
+    if (model::list_checkpoints(folder_.checkpoints()).empty()) return {};
+    ATOLL_ASSIGN(const auto checkpoint, model::open_newest_checkpoint(folder_.checkpoints()));
+    ATOLL_ASSIGN(const std::string text, restore_training(checkpoint, *replica_.trainer));
+    const auto extra = nlohmann::json::parse(text);
+    totals_.tokens = extra.value("tokens", std::uint64_t{0});
+    energy_before_ = extra.value("energy_joules", 0.0);
+    saved_step_ = checkpoint.step();
+    totals_.checkpoint = checkpoint.path().string();
+    progress_.note(
+        fmt::format("continuing at step {} from {}", checkpoint.step(), checkpoint.path().string()));
+    return {};
+}
+
+Result<TrainTotals> TrainLoop::run(std::uint64_t steps, const StopToken& stop) {
+    model::Trainer& trainer = *replica_.trainer;
+    if (trainer.step() == 0) ATOLL_TRY(validate());
+    progress_.update({trainer.step(), steps, 0, 0});
+    while (trainer.step() < steps && !stop.requested()) ATOLL_TRY(step(steps));
+    totals_.interrupted = trainer.step() < steps;
+    if (!totals_.interrupted) ATOLL_TRY(validate());  // a stop should be quick: only save then
+    ATOLL_TRY(save());
+    const EnergyReading energy = energy_.read();
+    totals_.energy_joules = energy_before_ + energy.joules;
+    totals_.energy_source = energy.source;
+    return totals_;
+}
+
+Status TrainLoop::step(std::uint64_t steps) {
+    model::Trainer& trainer = *replica_.trainer;
+    const auto begin = std::chrono::steady_clock::now();
+    ATOLL_ASSIGN(const model::TrainStep result, trainer.inner_step());
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    totals_.seconds += seconds;
+    totals_.tokens += result.tokens;
+    totals_.tokens_here += result.tokens;
+    losses_.push_back(result.loss);
+    if (losses_.size() > kLossWindow) losses_.erase(losses_.begin());
+    totals_.train_loss =
+        std::accumulate(losses_.begin(), losses_.end(), 0.0) / static_cast<double>(losses_.size());
+
+    const std::uint64_t at = trainer.step();
+    const auto every = [at](std::int64_t period) {
+        return period > 0 && at % static_cast<std::uint64_t>(period) == 0;
+    };
+    progress_.update({at, steps, totals_.tokens_here, totals_.train_loss});
+    if (every(config_.local.log_steps) || at == steps) {
+        (void)energy_.read();  // counters must not wrap unseen
+        ATOLL_TRY(events_.write({unix_now(),
+                                 "step",
+                                 at,
+                                 {{"loss", result.loss},
+                                  {"learning_rate", result.learning_rate},
+                                  {"gradient_norm", result.gradient_norm},
+                                  {"tokens", static_cast<std::int64_t>(totals_.tokens)},
+                                  {"tokens_per_second", static_cast<double>(result.tokens) / seconds}}}));
+    }
+    if (every(config_.local.validation_steps) && at != steps) ATOLL_TRY(validate());
+    if (every(config_.local.checkpoint_steps)) ATOLL_TRY(save());
+    return {};
+}
+
+Status TrainLoop::validate() {
+    const std::uint64_t at = replica_.trainer->step();
+    if (validated_step_ == at) return {};
+    ATOLL_ASSIGN(totals_.val_loss, replica_.trainer->validation_loss());
+    validated_step_ = at;
+    progress_.note(fmt::format("step {}: held-out loss {:.4f} nats per token, perplexity {:.3f}", at,
+                               totals_.val_loss, std::exp(totals_.val_loss)));
+    return events_.write({unix_now(), "validation", at, {{"loss", totals_.val_loss}}});
+}
+
+Status TrainLoop::save() {
+    const std::uint64_t at = replica_.trainer->step();
+    if (saved_step_ == at) return {};
+    const auto begin = std::chrono::steady_clock::now();
+    const nlohmann::json extra = {{"tokens", totals_.tokens},
+                                  {"energy_joules", energy_before_ + energy_.read().joules}};
+    ATOLL_ASSIGN(const auto path,
+                 save_training(folder_.checkpoints(), *replica_.trainer, config_, extra.dump()));
+    saved_step_ = at;
+    totals_.checkpoint = path.string();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return events_.write({unix_now(), "checkpoint", at, {{"path", path.string()}, {"seconds", seconds}}});
+}
+
+}  // namespace Atoll::node
