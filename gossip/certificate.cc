@@ -14,15 +14,6 @@ Bytes signed_part(const Certificate& certificate) {
     out.raw(certificate.member.key);
     return out.take();
 }
-
-Bytes signed_part(const MemberRecord& record) {
-    ByteWriter out;
-    out.raw(record.certificate.encode());
-    out.integer(record.incarnation);
-    out.text(record.name);
-    out.text(record.address);
-    return out.take();
-}
 }  // namespace
 
 Bytes Certificate::encode() const {
@@ -80,10 +71,19 @@ Status check_certificate(const Certificate& certificate, const Authority& author
     return {};
 }
 
+Bytes join_member_record(ByteView certificate, std::uint64_t incarnation, std::string_view name,
+                         std::string_view address, const Signature& signature) {
+    ByteWriter out;
+    out.raw(certificate);
+    out.integer(incarnation);
+    out.text(name);
+    out.text(address);
+    out.raw(signature);
+    return out.take();
+}
+
 Bytes MemberRecord::encode() const {
-    Bytes bytes = signed_part(*this);
-    bytes.insert(bytes.end(), signature.begin(), signature.end());
-    return bytes;
+    return join_member_record(certificate.encode(), incarnation, name, address, signature);
 }
 
 Result<MemberRecord> MemberRecord::decode(ByteView bytes) {
@@ -111,7 +111,9 @@ MemberRecord make_member_record(const Identity& member, const Certificate& certi
     ATOLL_CHECK(member.id() == certificate.member);
     ATOLL_CHECK(name.size() <= kNameBytesMax && address.size() <= kAddressBytesMax);
     MemberRecord record{certificate, std::move(name), std::move(address), incarnation, {}};
-    record.signature = member.sign(context::kMemberRecord, signed_part(record));
+    const Bytes bytes = record.encode();
+    record.signature =
+        member.sign(context::kMemberRecord, ByteView(bytes).first(bytes.size() - sizeof(Signature)));
     return record;
 }
 

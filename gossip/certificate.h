@@ -51,6 +51,9 @@ struct MemberRecord {
     [[nodiscard]] static Result<MemberRecord> decode(ByteView bytes);
     [[nodiscard]] const PeerId& member() const { return certificate.member; }
 };
+// The encoded record that these parts make up; nothing is checked.
+[[nodiscard]] Bytes join_member_record(ByteView certificate, std::uint64_t incarnation, std::string_view name,
+                                       std::string_view address, const Signature& signature);
 [[nodiscard]] MemberRecord make_member_record(const Identity& member, const Certificate& certificate,
                                               std::string name, std::string address,
                                               std::uint64_t incarnation);

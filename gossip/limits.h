@@ -33,9 +33,6 @@ inline constexpr std::uint64_t kShareBytesMax = 64ULL << 30U;  // 16 Gi paramete
 inline constexpr std::uint64_t kStateChunkBytesMax = 16ULL << 20U;
 inline constexpr std::uint64_t kStateManifestBytesMax = 32ULL << 20U;  // 1 Mi chunk hashes
 
-// ---- unfinished transfers, per peer (gossip/transfer.h) ----
-inline constexpr std::size_t kUnfinishedTransfersMax = 8;
-
 // ---- members ----
 inline constexpr std::size_t kMembersMax = 4096;  // known at once; 4096 x 0.6 KiB of records = 2.4 MiB
 

@@ -18,12 +18,12 @@ namespace Atoll::gossip {
 
 inline constexpr std::uint8_t kProtocolVersion = 1;
 
-// What an envelope says of the payload that follows it in frames of its own (gossip/transfer.h).
+// What an envelope says of its payload, which travels in frames of its own.
 struct PayloadNote {
     std::uint64_t bytes = 0;
-    // Tree hash of the payload (kernels/hash/tree_hash.h). Absent: nothing but the connection (CURVE's authentication of every frame, with
-    // the sender's own key) ties the payload to its sender; enough between two peers, no proof towards a
-    // third.
+    // Tree hash of the payload (kernels/hash/tree_hash.h). Absent: nothing but the connection (CURVE's
+    // authentication of every frame, with the sender's own key) ties the payload to its sender; enough
+    // between two peers, no proof towards a third.
     std::optional<Hash> hash;
 };
 
