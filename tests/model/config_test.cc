@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 
+#include "base/files.h"
 #include "model/architecture.h"
+#include "model/optim/optimizer.h"
+#include "model/optim/schedule.h"
 
 namespace Atoll::model {
 namespace {
@@ -39,6 +43,17 @@ TEST(ModelConfig, An_unknown_preset_names_the_nearest_one) {
     ASSERT_FALSE(result.ok());
     EXPECT_EQ(result.error().code, ErrorCode::invalid);
     EXPECT_THAT(result.error().message, testing::HasSubstr("did you mean gpt2-124m?"));
+}
+
+TEST(ModelReference, Has_a_row_for_every_preset_optimizer_and_schedule) {
+    const auto document = read_text(ATOLL_SOURCE_DIR "/docs/reference/models.md");
+    ASSERT_TRUE(document.ok()) << document.error().message;
+    const auto expect_row = [&](std::string_view name) {
+        EXPECT_THAT(*document, testing::HasSubstr("\n| `" + std::string(name) + "` |"));
+    };
+    for (const ModelPreset& preset : model_presets()) expect_row(preset.name);
+    for (const OptimizerEntry& entry : optimizers()) expect_row(entry.name);
+    for (const ScheduleEntry& entry : schedules()) expect_row(entry.name);
 }
 
 struct WrongConfig {
