@@ -1,0 +1,137 @@
+#include "node/network/link.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace Atoll::node {
+
+namespace {
+
+constexpr double kHelloSeconds = 1;              // once the peer answers
+constexpr double kFirstHelloSeconds = 0.1;       // until it does
+constexpr double kFreshSeconds = 5;              // a way heard of in this time is good
+constexpr int kControlLingerMilliseconds = 500;  // a farewell may still leave
+
+}  // namespace
+
+Link::Link(zmq::context_t& context, zmq::socket_t& router, const gossip::Identity& identity,
+           const gossip::CurveKey& key, const std::string& address, bool plain)
+    : router_(router) {
+    if (address.empty()) return;
+    for (const Lane lane : {Lane::control, Lane::bulk}) {
+        zmq::socket_t dealer(context, zmq::socket_type::dealer);
+        const bool bulk = lane == Lane::bulk;
+        set_common_options(dealer, bulk ? kBulkHighWater : kControlHighWater,
+                           bulk ? 0 : kControlLingerMilliseconds);
+        if (plain) {
+            dealer.set(zmq::sockopt::routing_id, plain_routing_id(identity.id(), lane));
+        } else {
+            set_curve_client(dealer, identity, key);
+        }
+        dealer.connect(address);
+        ways_[static_cast<std::size_t>(lane)].dealer = std::move(dealer);
+    }
+}
+
+zmq::socket_t* Link::dialled(Lane lane) {
+    Way& way = ways_[static_cast<std::size_t>(lane)];
+    return way.dealer ? &*way.dealer : nullptr;
+}
+
+void Link::heard(Lane lane, const std::string& route, double now) {
+    Way& way = ways_[static_cast<std::size_t>(lane)];
+    if (route.empty()) {
+        way.dealer_heard = now;
+    } else {
+        way.route = route;
+        way.route_heard = now;
+    }
+}
+
+void Link::greet(double now) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        Way& way = ways_[lane];
+        if (!way.dealer || now < way.next_hello) continue;
+        const bool answered = now - way.dealer_heard < kFreshSeconds;
+        way.next_hello = now + (answered ? kHelloSeconds : kFirstHelloSeconds);
+        const auto data = static_cast<std::byte>(lane);
+        if (send_frame(*way.dealer, "", {.kind = FrameKind::hello}, copied(ByteView(&data, 1))) == 0) {
+            bytes_sent_ += kFrameHeadBytes + 1;
+        }
+    }
+}
+
+bool Link::uses_dealer(const Way& way, double now) const {
+    return way.dealer && (way.route.empty() || now - way.dealer_heard < kFreshSeconds ||
+                          way.dealer_heard >= way.route_heard);
+}
+
+bool Link::bulk_is_dialled(double now) const {
+    return uses_dealer(ways_[static_cast<std::size_t>(Lane::bulk)], now);
+}
+
+Link::Sent Link::send(Lane lane, const FrameHead& head, zmq::message_t data, double now) {
+    Way& way = ways_[static_cast<std::size_t>(lane)];
+    const std::size_t bytes = kFrameHeadBytes + data.size();
+    const bool dealer = uses_dealer(way, now);
+    if (!dealer && way.route.empty()) return Sent::failed;
+    const int error = dealer ? send_frame(*way.dealer, "", head, std::move(data))
+                             : send_frame(router_, way.route, head, std::move(data));
+    if (error == 0) {
+        bytes_sent_ += bytes;
+        return Sent::yes;
+    }
+    if (error == EAGAIN) return Sent::not_now;
+    if (!dealer) way.route.clear();  // EHOSTUNREACH: that connection is gone
+    return Sent::failed;
+}
+
+Link::Sent Link::send_message(ByteView envelope, double now) {
+    return send(Lane::control, {.kind = FrameKind::message}, copied(envelope), now);
+}
+
+bool Link::wants_bulk(const Departure& departure) const {
+    return chunk_size(departure.payload.size(), next_index_) > 0 ||
+           departure.sealed.load(std::memory_order_acquire);
+}
+
+void Link::next_departure() {
+    ++transfer_;
+    next_index_ = 0;
+}
+
+Link::Sent Link::send_next(Departure& departure, double now, bool& done) {
+    const FrameHead head{.kind = FrameKind::chunk,
+                         .transfer = transfer_,
+                         .index = next_index_,
+                         .total = departure.payload.size()};
+    const std::size_t size = chunk_size(head.total, next_index_);
+    if (size > 0) {
+        const Sent sent =
+            send(Lane::bulk, head,
+                 shared(departure.payload.slice(std::size_t{next_index_} * kChunkBytes, size)), now);
+        if (sent == Sent::yes) ++next_index_;
+        return sent;
+    }
+    const Sent sent =
+        send(Lane::bulk,
+             {.kind = FrameKind::end, .transfer = transfer_, .index = next_index_, .total = head.total},
+             copied(departure.envelope), now);
+    done = sent == Sent::yes;
+    return sent;
+}
+
+std::string plain_routing_id(const gossip::PeerId& peer, Lane lane) {
+    std::string id = lane == Lane::bulk ? "b" : "c";
+    id.append(reinterpret_cast<const char*>(peer.key.data()), peer.key.size());
+    return id;
+}
+
+std::optional<gossip::PeerId> peer_of_plain_routing_id(const std::string& id) {
+    gossip::PeerId peer;
+    if (id.size() != 1 + peer.key.size()) return std::nullopt;
+    std::memcpy(peer.key.data(), id.data() + 1, peer.key.size());
+    return peer;
+}
+
+}  // namespace Atoll::node

@@ -1,0 +1,211 @@
+// One exchange of a 124M-parameter fp32 vector between two processes on loopback: ours (whole node transport:
+// chunks, tree hash, signed envelope, reassembly) against bare libzmq with the same frames, without and with
+// CURVE.
+//
+//   exchange_bench [megabytes] [repetitions]
+//
+// Run it on an idle machine; it prints the median and the ratios, and the TCP congestion control in use.
+#include <fmt/core.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <thread>
+#include <vector>
+#include <zmq.hpp>
+
+#include "base/check.h"
+#include "node/network/sockets.h"
+#include "node/network/transport.h"
+
+namespace {
+
+using namespace Atoll;
+using namespace Atoll::node;
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Two processes and two pipes: the child receives, the parent sends and takes the time until the child has it
+// all.
+struct Pipes {
+    int to_child[2];
+    int to_parent[2];
+    Pipes() { ATOLL_CHECK(pipe(to_child) == 0 && pipe(to_parent) == 0); }
+    static void put(int fd, const void* data, std::size_t size) {
+        ATOLL_CHECK(write(fd, data, size) == static_cast<ssize_t>(size));
+    }
+    static void get(int fd, void* data, std::size_t size) {
+        for (std::size_t done = 0; done < size;) {
+            const ssize_t n = read(fd, static_cast<char*>(data) + done, size - done);
+            ATOLL_CHECK(n > 0);
+            done += static_cast<std::size_t>(n);
+        }
+    }
+    void tell_parent(const std::string& text) {
+        std::array<char, 128> line{};
+        std::copy(text.begin(), text.end(), line.begin());
+        put(to_parent[1], line.data(), line.size());
+    }
+    std::string hear_child() {
+        std::array<char, 128> line{};
+        get(to_parent[0], line.data(), line.size());
+        return line.data();
+    }
+};
+
+using Child = std::function<void(Pipes&, int repetitions)>;
+using Parent = std::function<std::vector<double>(Pipes&, int repetitions)>;
+
+double median_seconds(const Child& child, const Parent& parent, int repetitions) {
+    Pipes pipes;
+    const pid_t pid = fork();
+    ATOLL_CHECK(pid >= 0);
+    if (pid == 0) {
+        child(pipes, repetitions);
+        _exit(0);
+    }
+    std::vector<double> seconds = parent(pipes, repetitions);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    ATOLL_CHECK(status == 0);
+    seconds.erase(seconds.begin());  // the first one pays for fresh memory
+    std::sort(seconds.begin(), seconds.end());
+    return seconds[seconds.size() / 2];
+}
+
+const gossip::Identity& identity(int which) {
+    static const gossip::Identity sender = gossip::Identity::from_seed(Bytes(32, std::byte{1}));
+    static const gossip::Identity receiver = gossip::Identity::from_seed(Bytes(32, std::byte{2}));
+    return which == 0 ? sender : receiver;
+}
+
+SharedBytes vector_of(std::size_t bytes) {
+    Bytes data(bytes);
+    for (std::size_t i = 0; i < bytes; ++i) data[i] = static_cast<std::byte>((i * 2654435761U) >> 13U);
+    return SharedBytes(std::move(data));
+}
+
+// ---- bare libzmq: one DEALER, one ROUTER, frames of 1 MiB, sent without copying ----
+
+double bare(std::size_t bytes, bool curve, int repetitions) {
+    const Child child = [=](Pipes& pipes, int n) {
+        zmq::context_t context;
+        zmq::socket_t router(context, zmq::socket_type::router);
+        router.set(zmq::sockopt::rcvhwm, kBulkHighWater);
+        if (curve) set_curve_server(router, identity(1));
+        router.bind("tcp://127.0.0.1:*");
+        pipes.tell_parent(router.get(zmq::sockopt::last_endpoint));
+        for (int i = 0; i < n; ++i) {
+            for (std::size_t got = 0; got < bytes;) {
+                zmq::message_t part;
+                ATOLL_CHECK(router.recv(part).has_value());
+                if (!part.more()) got += part.size();
+            }
+            pipes.tell_parent("done");
+        }
+    };
+    const Parent parent = [=](Pipes& pipes, int n) {
+        const SharedBytes data = vector_of(bytes);
+        zmq::context_t context;
+        zmq::socket_t dealer(context, zmq::socket_type::dealer);
+        dealer.set(zmq::sockopt::sndhwm, kBulkHighWater);
+        if (curve) set_curve_client(dealer, identity(0), identity(1).curve_public_key());
+        dealer.connect(pipes.hear_child());
+        std::vector<double> seconds;
+        for (int i = 0; i < n; ++i) {
+            const double start = now();
+            for (std::size_t at = 0; at < bytes; at += kChunkBytes) {
+                ATOLL_CHECK(dealer
+                                .send(shared(data.slice(at, std::min(kChunkBytes, bytes - at))),
+                                      zmq::send_flags::none)
+                                .has_value());
+            }
+            (void)pipes.hear_child();
+            seconds.push_back(now() - start);
+        }
+        return seconds;
+    };
+    return median_seconds(child, parent, repetitions);
+}
+
+// ---- ours ----
+
+class Counter : public Transport::Handler {
+  public:
+    explicit Counter(std::size_t bytes) : bytes_(bytes) {}
+    void on_message(const gossip::PeerId&, ByteView, SharedBytes payload, const Hash&) override {
+        ATOLL_CHECK(payload.size() == bytes_);
+        ++count;
+        count.notify_all();
+    }
+    void on_guest(const std::string&, ByteView, const std::function<void(const gossip::PeerId&)>&) override {}
+    std::atomic<int> count{0};
+
+  private:
+    std::size_t bytes_;
+};
+
+double ours(std::size_t bytes, bool curve, int repetitions) {
+    const TransportOptions options{.plain_for_benchmarks = !curve};
+    const auto start = [&options](int which, Counter& counter, Gate& gate) {
+        auto transport = Transport::start(identity(which), options, counter, gate);
+        ATOLL_CHECK(transport.ok());
+        return std::move(*transport);
+    };
+    const Child child = [=](Pipes& pipes, int n) {
+        Counter counter(bytes);
+        Gate gate;
+        const auto transport = start(1, counter, gate);
+        ATOLL_CHECK(transport->connect(identity(0).id(), "").ok());
+        pipes.tell_parent(transport->bound_address());
+        for (int i = 0; i < n; ++i) {
+            counter.count.wait(i);
+            pipes.tell_parent("done");
+        }
+    };
+    const Parent parent = [=](Pipes& pipes, int n) {
+        const SharedBytes data = vector_of(bytes);
+        Counter counter(bytes);
+        Gate gate;
+        const auto transport = start(0, counter, gate);
+        ATOLL_CHECK(transport->connect(identity(1).id(), pipes.hear_child()).ok());
+        while (!transport->connected(identity(1).id())) std::this_thread::yield();
+        std::vector<double> seconds;
+        for (int i = 0; i < n; ++i) {
+            const double begin = now();
+            const Status sent = transport->send(
+                identity(1).id(), [](const Hash& hash) { return Bytes(hash.begin(), hash.end()); }, data);
+            ATOLL_CHECK(sent.ok());
+            (void)pipes.hear_child();
+            seconds.push_back(now() - begin);
+        }
+        return seconds;
+    };
+    return median_seconds(child, parent, repetitions);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::size_t bytes = (argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 496) * 1000 * 1000;
+    const int repetitions = 1 + (argc > 2 ? std::atoi(argv[2]) : 5);
+    std::string control = "unknown";
+    std::ifstream("/proc/sys/net/ipv4/tcp_congestion_control") >> control;
+    fmt::print("{} MB, two processes, loopback TCP, congestion control {}\n", bytes / 1000000, control);
+    double speeds[2][2];
+    for (const bool curve : {false, true}) {
+        speeds[curve][0] = static_cast<double>(bytes) / bare(bytes, curve, repetitions) / 1e9;
+        speeds[curve][1] = static_cast<double>(bytes) / ours(bytes, curve, repetitions) / 1e9;
+        fmt::print("{:<6} libzmq {:6.2f} GB/s   ours {:6.2f} GB/s   ratio {:.2f}\n",
+                   curve ? "CURVE" : "plain", speeds[curve][0], speeds[curve][1],
+                   speeds[curve][1] / speeds[curve][0]);
+    }
+    return 0;
+}
