@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "kernels/cpu/attention_blocks.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/onednn.h"
 
@@ -18,23 +20,24 @@ namespace HWY_NAMESPACE {
 // One block of scores [rows, stride] of which row i has `valid + i` causal keys (at most length): each
 // becomes exp(score - running maximum), 0 where masked; largest and total are carried over the key blocks and
 // `out` [rows, dim], the sum so far, is rescaled to the new maximum (Dao et al. 2022, FlashAttention,
-// algorithm 1).
+// algorithm 1). stride is a multiple of kPadding, so that rows are handled in whole vectors.
 void OnlineSoftmax(float* scores, Index rows, Index stride, Index valid, Index length, bool first,
                    float* largest, float* total, float* out, Index dim) {
     const FloatTag d;
     for (Index i = 0; i < rows; ++i) {
         float* const row = scores + i * stride;
-        const auto count = static_cast<std::size_t>(std::min(length, valid + i));
+        const Index keys = std::min(length, valid + i);
+        const auto count = static_cast<std::size_t>((keys + kPadding - 1) / kPadding * kPadding);
+        std::fill(row + keys, row + count, -std::numeric_limits<float>::infinity());
         const float block_largest = FoldMax(d, row, count);
         const float now = first ? block_largest : std::max(largest[i], block_largest);
         const auto center = hn::Set(d, now);
-        ForEach(d, count, [&](std::size_t j, auto load, auto store) HWY_ATTR {
-            store(row + j, Exp(d, hn::Sub(load(row + j), center)));
-        });
-        std::fill(row + count, row + length, 0.0F);
         const float sum = Fold(d, count, [&](std::size_t j, auto load, auto sums) HWY_ATTR {
-            return hn::Add(load(row + j), sums);
+            const auto weight = Exp(d, hn::Sub(load(row + j), center));
+            hn::Store(weight, d, row + j);
+            return hn::Add(weight, sums);
         });
+        std::fill(row + count, row + stride, 0.0F);
         if (first) {
             total[i] = sum;
         } else {
@@ -42,7 +45,8 @@ void OnlineSoftmax(float* scores, Index rows, Index stride, Index valid, Index l
             total[i] = total[i] * rescale + sum;
             const auto factor = hn::Set(d, rescale);
             ForEach(d, static_cast<std::size_t>(dim), [&](std::size_t j, auto load, auto store) HWY_ATTR {
-                store(out + i * dim + static_cast<Index>(j), hn::Mul(factor, load(out + i * dim + j)));
+                float* const element = out + i * dim + static_cast<Index>(j);
+                store(element, hn::Mul(factor, load(element)));
             });
         }
         largest[i] = now;
@@ -69,13 +73,6 @@ HWY_EXPORT(ScaledCopy);
 
 namespace {
 
-// Scores of one block: 64 x 256 floats, 64 KiB, which stay in the second-level cache.
-constexpr Index kQueries = 64;
-constexpr Index kKeys = 256;
-
-// Causal blocks compute up to half a block too much a row; short sequences take smaller ones.
-Index query_block(Index sequence) { return sequence <= 256 ? kQueries / 2 : kQueries; }
-
 // All keys for queries begin..begin+rows of head h of sequence b.
 void attend(const Attention& a, Index b, Index h, Index begin, Index rows, float* scratch) {
     const Index dim = a.head_dim;
@@ -88,6 +85,7 @@ void attend(const Attention& a, Index b, Index h, Index begin, Index rows, float
     const float* const q = a.q + row * a.q_stride + h * dim;
     for (Index key = 0; key < begin + rows; key += kKeys) {
         const Index length = std::min(kKeys, begin + rows - key);
+        const Index stride = (length + kPadding - 1) / kPadding * kPadding;
         const float* const k = a.k + (b * a.sequence + key) * a.k_stride + kv * dim;
         const float* const v = a.v + (b * a.sequence + key) * a.v_stride + kv * dim;
         onednn_gemm({.a = q,
@@ -97,15 +95,15 @@ void attend(const Attention& a, Index b, Index h, Index begin, Index rows, float
                      .b_row = 1,
                      .b_column = a.k_stride,
                      .c = scores,
-                     .c_row = length,
+                     .c_row = stride,
                      .m = rows,
                      .n = length,
                      .k = dim},
                     a.scale);
         HWY_DYNAMIC_DISPATCH(OnlineSoftmax)
-        (scores, rows, length, begin - key + 1, length, key == 0, largest, total, sums, dim);
+        (scores, rows, stride, begin - key + 1, length, key == 0, largest, total, sums, dim);
         onednn_gemm({.a = scores,
-                     .a_row = length,
+                     .a_row = stride,
                      .a_column = 1,
                      .b = v,
                      .b_row = a.v_stride,

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <limits>
 
+#include "kernels/cpu/attention_blocks.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/onednn.h"
 
@@ -28,23 +30,25 @@ void RowDots(const float* a, const float* b, Index rows, Index stride, Index dim
 
 // Scores become probabilities p = exp(score - lse), and d_p becomes d_score = scale p (d_p - delta); 0 where
 // masked. Row i of [rows, length] has `valid + i` causal keys.
-void SoftmaxBackward(float* scores, float* d_p, Index rows, Index length, Index valid, const float* lse,
-                     const float* delta, float scale) {
+void SoftmaxBackward(float* scores, float* d_p, Index rows, Index stride, Index length, Index valid,
+                     const float* lse, const float* delta, float scale) {
     const FloatTag d;
     const auto factor = hn::Set(d, scale);
     for (Index i = 0; i < rows; ++i) {
-        float* const p = scores + i * length;
-        float* const d_s = d_p + i * length;
-        const auto count = static_cast<std::size_t>(std::clamp<Index>(valid + i, 0, length));
+        float* const p = scores + i * stride;
+        float* const d_s = d_p + i * stride;
+        const Index keys = std::clamp<Index>(valid + i, 0, length);
+        const Index count = (keys + kPadding - 1) / kPadding * kPadding;
+        std::fill(p + keys, p + count, -std::numeric_limits<float>::infinity());
         const auto shift = hn::Set(d, lse[i]);
         const auto mean = hn::Set(d, delta[i]);
-        ForEach(d, count, [&](std::size_t j, auto load, auto store) HWY_ATTR {
+        ForEach(d, static_cast<std::size_t>(count), [&](std::size_t j, auto load, auto store) HWY_ATTR {
             const auto weight = Exp(d, hn::Sub(load(p + j), shift));
             store(p + j, weight);
             store(d_s + j, hn::Mul(hn::Mul(factor, weight), hn::Sub(load(d_s + j), mean)));
         });
-        std::fill(p + count, p + length, 0.0F);
-        std::fill(d_s + count, d_s + length, 0.0F);
+        std::fill(p + count, p + stride, 0.0F);
+        std::fill(d_s + count, d_s + stride, 0.0F);
     }
 }
 
@@ -59,9 +63,6 @@ HWY_EXPORT(RowDots);
 HWY_EXPORT(SoftmaxBackward);
 
 namespace {
-
-constexpr Index kQueries = 64;
-constexpr Index kKeys = 256;
 
 // One block of queries of head h against all its keys; adds into the rows of d_k and d_v.
 void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, Index rows, float* scratch) {
@@ -79,6 +80,7 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
     const float* const q = f.q + row * f.q_stride + h * dim;
     for (Index key = 0; key < begin + rows; key += kKeys) {
         const Index length = std::min(kKeys, begin + rows - key);
+        const Index stride = (length + kPadding - 1) / kPadding * kPadding;
         const Index k_at = (b * f.sequence + key) * f.k_stride + kv * dim;
         const Index v_at = (b * f.sequence + key) * f.v_stride + kv * dim;
         // p = q k^T, d_s = d_out v^T
@@ -89,7 +91,7 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
                      .b_row = 1,
                      .b_column = f.k_stride,
                      .c = p,
-                     .c_row = length,
+                     .c_row = stride,
                      .m = rows,
                      .n = length,
                      .k = dim},
@@ -101,14 +103,15 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
                      .b_row = 1,
                      .b_column = f.v_stride,
                      .c = d_s,
-                     .c_row = length,
+                     .c_row = stride,
                      .m = rows,
                      .n = length,
                      .k = dim});
-        HWY_DYNAMIC_DISPATCH(SoftmaxBackward)(p, d_s, rows, length, begin - key + 1, lse, delta, f.scale);
+        HWY_DYNAMIC_DISPATCH(SoftmaxBackward)
+        (p, d_s, rows, stride, length, begin - key + 1, lse, delta, f.scale);
         // d_q += d_s k, d_k += d_s^T q, d_v += p^T d_out
         onednn_gemm({.a = d_s,
-                     .a_row = length,
+                     .a_row = stride,
                      .a_column = 1,
                      .b = f.k + k_at,
                      .b_row = f.k_stride,
@@ -121,7 +124,7 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
                      .accumulate = key != 0});
         onednn_gemm({.a = d_s,
                      .a_row = 1,
-                     .a_column = length,
+                     .a_column = stride,
                      .b = q,
                      .b_row = f.q_stride,
                      .b_column = 1,
@@ -133,7 +136,7 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
                      .accumulate = true});
         onednn_gemm({.a = p,
                      .a_row = 1,
-                     .a_column = length,
+                     .a_column = stride,
                      .b = a.d_out + out_at,
                      .b_row = out_stride,
                      .b_column = 1,
@@ -153,7 +156,7 @@ void backward_block(const AttentionBackward& a, Index b, Index h, Index begin, I
 void attention_backward(Context& context, const AttentionBackward& a) {
     const Attention& f = a.forward;
     const Index group = f.heads / f.kv_heads;
-    const Index block = f.sequence <= 256 ? kQueries / 2 : kQueries;
+    const Index block = query_block(f.sequence);
     const auto floats = static_cast<std::size_t>(kQueries * (2 * kKeys + 1));
     context.run(static_cast<std::size_t>(f.batch * f.kv_heads), [&](std::size_t slot, std::size_t part) {
         const Index b = static_cast<Index>(part) / f.kv_heads;
