@@ -1,13 +1,15 @@
 #include "federation/session.h"
 
-#include <limits>
-
 #include "base/log.h"
 #include "federation/catch_up.h"
 #include "federation/shared_state.h"
 #include "federation/state_server.h"
 
 namespace Atoll::federation {
+
+namespace {
+constexpr double kLookSeconds = 1;  // between two looks for members, or for a stop
+}
 
 Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& worker, gossip::Host& host,
                                                const SessionOptions& options) {
@@ -50,9 +52,7 @@ Status Session::join(Context& context) {
     if (algorithm_->round() > 0) publish_state(host_, *algorithm_);  // another that is back may need ours
     const double deadline = host_.now() + options_.join_seconds;
     while (true) {
-        // Nobody ever has so many members: this absorbs view changes for a second.
-        const std::size_t wanted = inbox_.view().size() < 2 ? 2 : std::numeric_limits<std::size_t>::max();
-        (void)inbox_.wait_for_members(wanted, host_.now() + 1);
+        (void)inbox_.wait_for_members(2, host_.now() + kLookSeconds);
         if (context.stop.requested() || host_.stopping()) {
             return Error{ErrorCode::interrupted, "stopped while looking for members"};
         }
@@ -66,6 +66,8 @@ Status Session::join(Context& context) {
         const Status caught_up = catch_up(context, *algorithm_, CatchUp::on_arrival);
         if (caught_up.ok() || last || caught_up.error().code == ErrorCode::interrupted) return caught_up;
         log::info("trying again: {}", caught_up.error().message);
+        host_.sleep(kLookSeconds);
+        inbox_.absorb();
     }
 }
 

@@ -1,5 +1,6 @@
 #include "gossip/inbox.h"
 
+#include <limits>
 #include <utility>
 
 namespace Atoll::gossip {
@@ -31,5 +32,7 @@ bool Inbox::wait_for_members(std::size_t count, double deadline) {
     }
     return true;
 }
+
+void Inbox::absorb() { (void)wait_for_members(std::numeric_limits<std::size_t>::max(), host_.now()); }
 
 }  // namespace Atoll::gossip

@@ -20,6 +20,8 @@ class Inbox {
     // Absorbs view changes until the view has `count` members. False at the deadline or when stopping. Mixing
     // messages that arrive meanwhile are kept and come out of next() later.
     [[nodiscard]] bool wait_for_members(std::size_t count, double deadline);
+    // Absorbs the view changes that have arrived; mixing messages among them are kept for next().
+    void absorb();
 
   private:
     Host& host_;

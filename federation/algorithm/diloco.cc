@@ -78,8 +78,9 @@ Status Diloco::inner_steps(Context& context, RoundReport& report) {
 
 Status Diloco::average(Context& context, RoundReport& report) {
     ATOLL_TRY(check_finite(delta_.span(), context.worker.step()));
+    context.inbox.absorb();  // the number of stages follows from the newest view
     std::vector<gossip::AveragePart> parts;
-    parts.push_back({delta_.span(), &context.codec, {}});
+    parts.push_back({.values = delta_.span(), .codec = &context.codec});
     if (error_feedback_ && !context.codec.lossless()) {
         parts.front().residuals = residuals(context.averaging.stages(context.inbox.view().size()));
     }
@@ -89,7 +90,7 @@ Status Diloco::average(Context& context, RoundReport& report) {
     const std::span<float> anchor = anchor_slice();
     const std::span<float> slice = slice_.span().first(anchor.size());
     std::ranges::copy(anchor, slice.begin());  // the anchor itself stays whole if the exchange is interrupted
-    if (!slice.empty()) parts.push_back({slice, exact_.get(), {}});
+    if (!slice.empty()) parts.push_back({.values = slice, .codec = exact_.get(), .rotates = true});
 
     const double start = context.host.now();
     ATOLL_ASSIGN(report.average, context.averaging.average(round_, parts));
@@ -115,8 +116,8 @@ std::span<float> Diloco::anchor_slice() {
     const auto slices = static_cast<std::size_t>(options_.anchor_slices);
     constexpr std::size_t kGrain = kernels::Layout::kSlotAlignment;
     const std::size_t length = ((anchor_.size() + slices - 1) / slices + kGrain - 1) / kGrain * kGrain;
-    const std::size_t begin = std::min(round_ % slices * length, anchor_.size());
-    return anchor_.span().subspan(begin, std::min(length, anchor_.size() - begin));
+    const std::size_t size = std::min(length, anchor_.size());  // of every slice: the last ones overlap
+    return anchor_.span().subspan(std::min(round_ % slices * length, anchor_.size() - size), size);
 }
 
 std::vector<std::span<float>> Diloco::residuals(std::size_t stages) {

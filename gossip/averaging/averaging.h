@@ -22,6 +22,9 @@ struct AveragePart {
     // Error feedback: one residual of values.size() floats per gossip stage, owned by the caller (it is
     // checkpointed); empty = none. Residuals are added to what is sent and keep what the codec lost.
     std::vector<std::span<float>> residuals;
+    // The values mean something else every round (a rotating slice): mass of earlier rounds that comes late
+    // is of no use to this part, which then is the mean over what came in time.
+    bool rotates = false;
 };
 
 struct AverageReport {

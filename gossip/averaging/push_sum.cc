@@ -176,28 +176,39 @@ Status PushSum::fold(const Kept& kept) {
         parcels.push_back({context_.host.self(), std::move(own), kept.payload});
         std::ranges::sort(parcels, sums_before);
     }
-    weight_ = kept.payload.empty() ? kept.weight : 0;
+    const double resting = kept.payload.empty() ? kept.weight : 0;  // in the parts, not in a parcel
+    weight_ = resting;
     for (const Parcel& parcel : parcels) weight_ += parcel.share.weight;
     std::size_t at = 0;
     for (const AveragePart& part : parts_) {
         const std::size_t bytes = part.codec->encoded_bytes(part.values.size());
-        bool accumulate = kept.payload.empty();
-        if (accumulate) {
-            const auto factor = static_cast<float>(kept.weight / weight_);
-            for (float& value : part.values) value *= factor;
-        }
-        for (const Parcel& parcel : parcels) {
-            const auto factor = static_cast<float>(parcel.share.weight / weight_);
-            // What others sent has been decoded before; our own can fail if values + residual is not finite.
-            if (const Status decoded = part.codec->decode(parcel.payload.view().subspan(at, bytes),
-                                                          part.values, factor, accumulate);
-                !decoded.ok()) {
-                return Error{ErrorCode::failed,
-                             "our own values with their residual: " + decoded.error().message};
-            }
-            accumulate = true;
-        }
+        ATOLL_TRY(fold_part(part, parcels, at, bytes, resting));
         at += bytes;
+    }
+    return {};
+}
+
+Status PushSum::fold_part(const AveragePart& part, std::span<const Parcel> parcels, std::size_t at,
+                          std::size_t bytes, double resting) const {
+    const auto counts = [&](const Parcel& parcel) { return !part.rotates || parcel.share.round == round_; };
+    double weight = resting;
+    for (const Parcel& parcel : parcels) weight += counts(parcel) ? parcel.share.weight : 0;
+    if (!(weight > 0)) return {};
+    bool accumulate = resting > 0;
+    if (accumulate) {
+        const auto factor = static_cast<float>(resting / weight);
+        for (float& value : part.values) value *= factor;
+    }
+    for (const Parcel& parcel : parcels) {
+        if (!counts(parcel)) continue;
+        const auto factor = static_cast<float>(parcel.share.weight / weight);
+        // What others sent has been decoded before; our own can fail if values + residual is not finite.
+        if (const Status decoded =
+                part.codec->decode(parcel.payload.view().subspan(at, bytes), part.values, factor, accumulate);
+            !decoded.ok()) {
+            return Error{ErrorCode::failed, "our own values with their residual: " + decoded.error().message};
+        }
+        accumulate = true;
     }
     return {};
 }

@@ -45,6 +45,9 @@ class PushSum : public Averaging {
     [[nodiscard]] SharedBytes encode_parts(std::vector<SharePart>& described);
     [[nodiscard]] Status wait_for_shares(double deadline);
     [[nodiscard]] Status fold(const Kept& kept);
+    // Its bytes are at `at` in every parcel; `resting`: weight of the values as they stand.
+    [[nodiscard]] Status fold_part(const AveragePart& part, std::span<const Parcel> parcels, std::size_t at,
+                                   std::size_t bytes, double resting) const;
 
     void handle(const Message& message);
     void on_share(Parcel parcel);
