@@ -4,8 +4,9 @@
 
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
+
+#include "model/io/checkpoint.h"
 
 namespace Atoll::node {
 
@@ -20,15 +21,13 @@ TrainLoop::TrainLoop(const Config& config, Replica& replica, RunFolder& folder, 
 
 Status TrainLoop::resume() {
     if (model::list_checkpoints(folder_.checkpoints()).empty()) return {};
-    ATOLL_ASSIGN(const auto checkpoint, model::open_newest_checkpoint(folder_.checkpoints()));
-    ATOLL_ASSIGN(const std::string text, restore_training(checkpoint, *replica_.trainer));
-    const auto extra = nlohmann::json::parse(text);
-    totals_.tokens = extra.value("tokens", std::uint64_t{0});
-    energy_before_ = extra.value("energy_joules", 0.0);
-    saved_step_ = checkpoint.step();
-    totals_.checkpoint = checkpoint.path().string();
-    progress_.note(
-        fmt::format("continuing at step {} from {}", checkpoint.step(), checkpoint.path().string()));
+    ATOLL_ASSIGN(auto restored,
+                 federation::restore_member(folder_.checkpoints(), config_.run, *replica_.trainer, nullptr));
+    totals_.tokens = restored.counters["tokens"];
+    energy_before_ = 1e-3 * static_cast<double>(restored.counters["energy_millijoules"]);
+    saved_step_ = restored.step;
+    totals_.checkpoint = restored.path.string();
+    progress_.note(fmt::format("continuing at step {} from {}", restored.step, totals_.checkpoint));
     return {};
 }
 
@@ -94,10 +93,11 @@ Status TrainLoop::save() {
     const std::uint64_t at = replica_.trainer->step();
     if (saved_step_ == at) return {};
     const auto begin = std::chrono::steady_clock::now();
-    const nlohmann::json extra = {{"tokens", totals_.tokens},
-                                  {"energy_joules", energy_before_ + energy_.read().joules}};
-    ATOLL_ASSIGN(const auto path,
-                 save_training(folder_.checkpoints(), *replica_.trainer, config_, extra.dump()));
+    auto request = checkpoint_request(config_.local, folder_.checkpoints());
+    request.counters = {
+        {"tokens", totals_.tokens},
+        {"energy_millijoules", static_cast<std::uint64_t>(1e3 * (energy_before_ + energy_.read().joules))}};
+    ATOLL_ASSIGN(const auto path, federation::save_member(request, config_.run, *replica_.trainer, nullptr));
     saved_step_ = at;
     totals_.checkpoint = path.string();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
