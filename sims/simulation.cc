@@ -57,10 +57,12 @@ struct Simulation::World {
     HashStream trace;
     std::uint64_t delivered = 0;
     std::uint64_t lost = 0;
+    bool running = false;
     double last_end = 0;  // virtual time at which the latest program returned
 
     void build_platform();
     void start_node(std::size_t node);
+    void start_timer(double seconds, std::function<void()> body);
     void record(double seconds, std::size_t from, std::size_t to, std::string_view kind, std::uint64_t bytes);
 };
 
@@ -257,7 +259,11 @@ void Simulation::World::build_platform() {
             zone->add_route(machine->get_netpoint(), nullptr, nullptr, nullptr,
                             {{link, s4u::LinkInRoute::Direction::UP}}, true);
             gossip::PeerId id;
-            for (auto& byte : id.key) byte = static_cast<std::byte>(identities.bits32() & 255U);
+            if (node < options.peers.size()) {
+                id = options.peers[node];
+            } else {
+                for (auto& byte : id.key) byte = static_cast<std::byte>(identities.bits32() & 255U);
+            }
             hosts.push_back(std::make_unique<SimulatedHost>(*this, node, id, machine));
             index[id] = node;
         }
@@ -293,6 +299,13 @@ void Simulation::World::start_node(std::size_t node) {
         host->stop();
         last_end = host->now();
     });
+}
+
+void Simulation::World::start_timer(double seconds, std::function<void()> body) {
+    s4u::Actor::create("timer", controller, [seconds, what = std::move(body)] {
+        s4u::this_actor::sleep_until(seconds);
+        what();
+    })->daemonize();
 }
 
 Simulation::Simulation(const Scenario& scenario, const Options& options) : world_(std::make_unique<World>()) {
@@ -335,7 +348,11 @@ void Simulation::post(std::size_t node, gossip::Body body) {
 bool Simulation::is_on(std::size_t node) const { return world_->hosts[node]->is_on(); }
 
 void Simulation::at(double seconds, std::function<void()> body) {
-    world_->timers.emplace_back(seconds, std::move(body));
+    if (world_->running) {
+        world_->start_timer(seconds, std::move(body));
+    } else {
+        world_->timers.emplace_back(seconds, std::move(body));
+    }
 }
 
 double Simulation::run(Program program, FaultListener listener) {
@@ -354,12 +371,8 @@ double Simulation::run(Program program, FaultListener listener) {
             if (listener) listener(fault, s4u::Engine::get_clock());
         });
     }
-    for (const auto& [seconds, body] : world.timers) {
-        s4u::Actor::create("timer", world.controller, [when = seconds, what = body] {
-            s4u::this_actor::sleep_until(when);
-            what();
-        })->daemonize();
-    }
+    for (const auto& [seconds, body] : world.timers) world.start_timer(seconds, body);
+    world.running = true;
     for (std::size_t node = 0; node < world.hosts.size(); ++node) world.start_node(node);
     world.engine->run_until(world.options.seconds_max);
     return world.last_end;

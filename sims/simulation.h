@@ -30,6 +30,7 @@ class Simulation {
         double payload_scale = 1;
         std::size_t stack_bytes = std::size_t{1} << 20U;
         double seconds_max = 1e7;
+        std::vector<gossip::PeerId> peers;  // who the nodes are; empty: drawn from the seed
     };
 
     // One Simulation a process: SimGrid's engine is a singleton.
@@ -43,7 +44,8 @@ class Simulation {
     void post(std::size_t node, gossip::Body body);
     [[nodiscard]] bool is_on(std::size_t node) const;
 
-    // Runs `body` once at virtual time `seconds`, outside all nodes; does not keep the simulation alive.
+    // Runs `body` once at virtual time `seconds`, outside all nodes; does not keep the simulation alive. Also
+    // from within a run.
     void at(double seconds, std::function<void()> body);
     // Runs everything until every program has returned (or its node stays off). Returns the virtual time of
     // the end.

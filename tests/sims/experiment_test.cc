@@ -1,0 +1,103 @@
+// Whole scenarios with toy workers: the algorithms of the network, on the simulated one.
+#include "sims/experiment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "base/options.h"
+#include "model/architecture.h"
+#include "tests/sims/in_child.h"
+
+namespace Atoll::sims {
+namespace {
+
+// Runs a scenario file of sims/scenario with changes; returns the JSON object.
+nlohmann::json run_file(const std::string& file, const std::vector<std::string>& changes,
+                        bool timing_only = false) {
+    const std::string said = in_child([&]() -> std::string {
+        log::configure(log::Level::error);
+        Scenario scenario;
+        Options options;
+        bind(options, scenario);
+        Status status = options.load_file(std::string(ATOLL_SOURCE_DIR) + "/sims/scenario/" + file);
+        for (const auto& change : changes) {
+            if (status) status = options.set_assignment(change, "test");
+        }
+        if (status) status = resolve(scenario);
+        if (!status) return nlohmann::json{{"error", status.error().message}}.dump();
+        const auto result = run_experiment(scenario, {.timing_only = timing_only, .quiet = true});
+        return result ? *result : nlohmann::json{{"error", result.error().message}}.dump();
+    });
+    nlohmann::json object = nlohmann::json::parse(said, nullptr, false);
+    EXPECT_TRUE(object.is_object() && !object.contains("error")) << said;
+    return object;
+}
+
+const std::vector<std::string> kCalm = {"network.loss=0", "faults.script=[]", "simulation.slow=[]"};
+
+std::vector<std::string> calm_and(std::vector<std::string> more) {
+    more.insert(more.begin(), kCalm.begin(), kCalm.end());
+    return more;
+}
+
+TEST(Experiment, A_calm_run_completes_every_round_and_agrees) {
+    const auto result = run_file("churn.toml", calm_and({"codec.name=none"}));
+    EXPECT_EQ(result["rounds"], 20);
+    EXPECT_EQ(result["rounds_incomplete"], 0);
+    EXPECT_EQ(result["messages_lost"], 0);
+    // 8 = 2^3 members, fp32 shares: the one-peer exponential graph averages exactly, so replicas are equal
+    // but for rounding.
+    EXPECT_LT(result["consensus_distance"], 1e-6);
+    EXPECT_LT(result["val_loss"], 0.25 * result["val_loss_start"].get<double>());
+    // 600 steps of 0.1 s, and twenty exchanges in three stages that take at least the latency each.
+    EXPECT_GT(result["virtual_seconds"], 60 + 20 * 3 * 0.030);
+    EXPECT_LT(result["virtual_seconds"], 60 + 20 * 3 * 0.5);
+}
+
+TEST(Experiment, Quantised_gossip_stays_close_to_the_exact_run) {
+    const auto exact = run_file("churn.toml", calm_and({"codec.name=none"}));
+    const auto quantised = run_file("churn.toml", calm_and({"codec.name=int8_block"}));
+    EXPECT_LT(quantised["consensus_distance"], 0.01);
+    EXPECT_NEAR(quantised["val_loss"], exact["val_loss"].get<double>(),
+                0.02 * exact["val_loss_start"].get<double>());
+    EXPECT_LT(quantised["bytes_per_node"], 0.5 * exact["bytes_per_node"].get<double>());
+}
+
+TEST(Experiment, Churn_and_loss_end_in_reasons_not_in_hangs) {
+    const auto quiet = run_file("churn.toml", kCalm);
+    const auto churned = run_file("churn.toml", {});
+    EXPECT_EQ(churned["rounds"], 20);
+    EXPECT_EQ(churned["faults"].size(), 5U);
+    EXPECT_GT(churned["rounds_incomplete"], 0);
+    EXPECT_GT(churned["messages_lost"], 0);
+    EXPECT_LT(churned["val_loss"],
+              quiet["val_loss"].get<double>() + 0.05 * quiet["val_loss_start"].get<double>());
+    EXPECT_LT(churned["consensus_distance"], 0.3);
+}
+
+TEST(Experiment, The_same_scenario_gives_the_same_trace) {
+    const auto first = run_file("churn.toml", {"run.rounds=6"});
+    EXPECT_EQ(first["trace_hash"], run_file("churn.toml", {"run.rounds=6"})["trace_hash"]);
+    EXPECT_NE(first["trace_hash"], run_file("churn.toml", {"run.rounds=6", "run.seed=2"})["trace_hash"]);
+}
+
+TEST(Experiment, Timing_only_counts_the_bytes_of_the_real_model) {
+    const auto result = run_file(
+        "thousand_nodes.toml",
+        {"network.sites=[\"home 8 100 10\"]", "network.routes=[]", "faults.script=[]", "run.members_min=8",
+         "run.rounds=2", "model.preset=tiny", "codec.name=none", "algorithm.anchor_slices=0"},
+        true);
+    const double model =
+        static_cast<double>(model::make_layout(model::model_preset("tiny").value()).size()) * 4;
+    // Three stages a round, the whole vector in fp32 each; envelopes and receipts on top.
+    EXPECT_GT(result["bytes_per_node"], 2 * 3 * model);
+    EXPECT_LT(result["bytes_per_node"], 2 * 3 * model * 1.02);
+    // Each stage takes at least the vector over the access link.
+    EXPECT_GT(result["virtual_seconds"], 2 * 100 + 2 * 3 * model / (100e6 / 8));
+}
+
+}  // namespace
+}  // namespace Atoll::sims
