@@ -263,6 +263,31 @@ TEST(PushSumFaults, A_late_share_of_the_previous_round_adds_value_and_weight) {
     ASSERT_TRUE(network.run());
 }
 
+TEST(PushSumFaults, A_part_that_rotates_takes_nothing_of_earlier_rounds) {
+    MemoryNetwork network({.hosts = 2});
+    network.set_hook([&](const MemoryNetwork::Departure& departure) -> MemoryNetwork::Fate {
+        return {is_share(departure) && departure.from == 1 && departure.time < 1 ? 4.0 : 0.0};
+    });
+    for (std::size_t i = 0; i < 2; ++i) {
+        network.start(i, "train", [&, i] {
+            Member member(network, i, "full", {.deadline_seconds = 1});
+            for (std::uint64_t round = 0; round < 2; ++round) {
+                network.host(i).sleep(double(round) * 10 - network.now());
+                std::vector<float> update(1, i == 0 ? 2.0F : 20.0F);
+                std::vector<float> slice = update;
+                AveragePart parts[] = {{update, member.codec.get(), {}},
+                                       {slice, member.codec.get(), {}, true}};
+                ASSERT_TRUE(member.averaging->average(round, parts).ok());
+                if (i != 0 || round != 1) continue;
+                EXPECT_NEAR(update[0], (2 + 20 + 20) / 3.0, 1e-5);
+                EXPECT_NEAR(slice[0], (2 + 20) / 2.0, 1e-5);
+            }
+        });
+    }
+    network.announce_members("start");
+    ASSERT_TRUE(network.run());
+}
+
 TEST(PushSumFaults, Shares_of_a_faster_member_wait_for_the_slower_one) {
     MemoryNetwork network({.hosts = 2});
     for (std::size_t i = 0; i < 2; ++i) {
