@@ -33,7 +33,9 @@ Result<Address> checked(std::string_view text, std::string_view host, std::strin
         number > 65535) {
         return not_an_address(text, "'" + std::string(port) + "' is not a port from 1 to 65535");
     }
-    return Address{std::string(host), static_cast<std::uint16_t>(number)};
+    Address address{std::string(host), static_cast<std::uint16_t>(number)};
+    if (address.text().size() > kAddressBytesMax) return not_an_address(text, "it is too long");
+    return address;
 }
 
 Result<Address> parse_multiaddr(std::string_view text) {

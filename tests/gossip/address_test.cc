@@ -51,6 +51,9 @@ TEST(Address, What_is_none_is_refused_with_the_text_in_the_message) {
         EXPECT_NE(address.error().message.find(text), std::string::npos);
     }
     EXPECT_FALSE(parse_address(std::string(200, 'a') + ":80").ok());
+    // Short enough as typed, too long once it is written with its scheme.
+    EXPECT_FALSE(parse_address(std::string(kAddressBytesMax - 3, 'a') + ":80").ok());
+    EXPECT_TRUE(parse_address(std::string(kAddressBytesMax - 9, 'a') + ":80").ok());
 }
 
 }  // namespace
