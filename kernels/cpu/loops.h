@@ -15,6 +15,9 @@ void add(Context& context, const float* a, const float* b, float* out, std::size
 void scale(Context& context, float alpha, float* x, std::size_t size);
 void fill(Context& context, float* x, float value, std::size_t size);
 
+// Rounds to the nearest bf16, ties to even; NaN stays NaN.
+void to_bf16(Context& context, const float* from, std::uint16_t* to, std::size_t size);
+
 double sum(Context& context, const float* x, std::size_t size);
 double squared_norm(Context& context, const float* x, std::size_t size);
 void bias_backward(Context& context, const float* d_y, float* d_bias, Index m, Index n);

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/packed_products.h"
 
 namespace Atoll::kernels::cpu {
 
@@ -64,16 +65,22 @@ TileEngine best_tile_engine() {
 struct Products::State {
     Context& context;
     TileEngine engine;
+    std::unique_ptr<PackedProducts> bf16;  // nullptr where the CPU has no bf16 products
 };
 
-Products::Products(Context& context, TileEngine engine) : state_(new State{context, engine}) {}
+Products::Products(Context& context, TileEngine engine) : state_(new State{context, engine, nullptr}) {
+    if (has_bf16_products()) state_->bf16 = std::make_unique<PackedProducts>(context, Element::bf16);
+}
 Products::~Products() = default;
 
-void Products::weights_changed() {}
-bool Products::fast_bf16() const { return false; }
+void Products::weights_changed() {
+    if (fast_bf16()) state_->bf16->weights_changed();
+}
+bool Products::fast_bf16() const { return state_->bf16 != nullptr; }
 
 void Products::run(const Matmul& p) {
     if (p.m == 0 || p.n == 0) return;
+    if (p.precision == Precision::bf16 && fast_bf16() && state_->bf16->run(p)) return;
     const Index a_row = p.transpose_a ? 1 : p.k;
     const Index a_column = p.transpose_a ? p.m : 1;
     const Index b_row = p.transpose_b ? 1 : p.n;

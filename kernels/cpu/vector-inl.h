@@ -89,7 +89,7 @@ HWY_INLINE hn::Vec<D> RoundToBf16(D d, hn::Vec<D> x) {
     const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
     const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
     const auto result = hn::BitCast(d, hn::And(rounded, hn::Set(du, 0xFFFF0000U)));
-    return hn::IfThenElse(hn::IsNaN(x), x, result);
+    return hn::IfThenElse(hn::IsNaN(x), hn::BitCast(d, hn::Set(du, 0x7FC00000U)), result);
 }
 
 // e^x to 2 units in the last place, for x <= 88; 0 below -87.3 (denormals flushed), infinity is never

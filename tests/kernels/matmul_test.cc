@@ -1,7 +1,9 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/cpu/loops.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/packed_products.h"
 #include "kernels/reference.h"
 #include "tests/kernels/ops_fixture.h"
 
@@ -13,9 +15,9 @@ struct Shape {
 };
 
 // One, odd numbers, below and beyond a register tile, a cache block and a thread's tile.
-const std::vector<Shape> kShapes = {
-    {1, 1, 1},     {1, 7, 3},     {5, 1, 9},       {3, 17, 2},   {64, 64, 64},  {37, 53, 71},   {130, 33, 65},
-    {96, 800, 48}, {9, 100, 600}, {257, 129, 300}, {2, 1000, 5}, {300, 24, 24}, {129, 385, 257}};
+const std::vector<Shape> kShapes = {{1, 1, 1},    {1, 7, 3},     {5, 1, 9},     {3, 17, 2},    {64, 64, 64},
+                                    {37, 53, 71}, {130, 33, 65}, {50, 800, 48}, {9, 100, 600}, {140, 129, 70},
+                                    {2, 1000, 5}, {300, 24, 24}, {70, 200, 270}};
 
 std::size_t count(Index value) { return static_cast<std::size_t>(value); }
 
@@ -124,6 +126,68 @@ TEST_P(Engines, Equal_the_reference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Engines, ::testing::Values(cpu::TileEngine::own, cpu::TileEngine::onednn));
+
+// oneDNN's packed path, in fp32 because not every CPU multiplies bf16.
+TEST(PackedProducts, Equal_the_reference) {
+    const auto ops = make_cpu_ops(1);
+    for (const int threads : {1, 3}) {
+        cpu::Context context(threads);
+        cpu::PackedProducts products(context, cpu::Element::fp32);
+        int taken = 0;
+        for (const Shape& shape : kShapes) {
+            check_all(*ops, shape, Precision::fp32, 3e-6, [&](const Matmul& product) {
+                products.weights_changed();
+                if (products.run(product)) {
+                    ++taken;
+                } else {
+                    ops->matmul(product);
+                }
+            });
+        }
+        EXPECT_EQ(taken, 4 * 16);  // the shapes of at least 16 x 64 x 16
+    }
+}
+
+TEST(PackedProducts, Pack_weights_again_only_when_told_that_they_changed) {
+    const auto ops = make_cpu_ops(1);
+    cpu::Context context(2);
+    cpu::PackedProducts products(context, cpu::Element::fp32);
+    const Doubles a = random_doubles(32 * 48, 1), b = random_doubles(48 * 160, 2);
+    Guarded device_a(*ops, a), device_b(*ops, b), c(*ops, 32 * 160);
+    const Matmul product{.a = device_a.data(),
+                         .b = device_b.data(),
+                         .c = c.data(),
+                         .m = 32,
+                         .n = 160,
+                         .k = 48,
+                         .b_is_weight = true};
+    ASSERT_TRUE(products.run(product));
+    ops->scale(2, device_b.data(), b.size());
+    products.weights_changed();
+    ASSERT_TRUE(products.run(product));
+    Doubles twice = b, expected(32 * 160);
+    for (double& value : twice) value *= 2;
+    reference::matmul(a.data(), twice.data(), nullptr, expected.data(), 32, 160, 48, false, false, false);
+    expect_close(c, expected, 3e-6, "c");
+}
+
+TEST(Bf16, Rounds_to_nearest_even_and_keeps_not_a_number) {
+    cpu::Context context(1);
+    Doubles values = random_doubles(1003, 1);
+    values[0] = 1 + 0x1p-8;      // a tie, to even: down
+    values[1] = 1 + 3 * 0x1p-8;  // a tie, to even: up
+    values[2] = std::nan("");
+    std::vector<float> from(values.begin(), values.end());
+    std::vector<std::uint16_t> to(from.size());
+    cpu::to_bf16(context, from.data(), to.data(), from.size());
+    const auto widened = [&](std::size_t i) {
+        return std::bit_cast<float>(static_cast<std::uint32_t>(to[i]) << 16U);
+    };
+    EXPECT_EQ(widened(0), 1.0F);
+    EXPECT_EQ(widened(1), 1.0F + 4 * 0x1p-8F);
+    EXPECT_TRUE(std::isnan(widened(2)));
+    for (std::size_t i = 3; i < from.size(); ++i) EXPECT_EQ(static_cast<double>(widened(i)), bf16(values[i]));
+}
 
 }  // namespace
 }  // namespace Atoll::kernels::testing
