@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
@@ -39,21 +40,28 @@ std::uint32_t wait_change(const std::atomic<std::uint32_t>& value, std::uint32_t
 
 }  // namespace
 
+// The caller never waits for a helper that has not begun: whoever is awake takes the parts, and the round
+// ends with the last part, not when every helper has looked in. On cores shared with other processes that is
+// the difference between microseconds and time slices.
 struct ThreadPool::State {
     int threads = 1;
     std::vector<std::thread> helpers;
+    std::atomic<bool> stop = false;
+    // Written by the caller between rounds. Who holds a part may read it: the round cannot end before the
+    // part does.
     const std::function<void(std::size_t)>* task = nullptr;
-    std::size_t parts = 0;
-    bool stop = false;
-    // The fields above are written by the caller while all helpers are idle, and published by `round`.
+    // Parts of this round in the upper half, the next one to hand out in the lower.
+    alignas(64) std::atomic<std::uint64_t> ticket = 0;
     alignas(64) std::atomic<std::uint32_t> round = 0;
-    alignas(64) std::atomic<std::size_t> next = 0;       // part to hand out
-    alignas(64) std::atomic<std::uint32_t> working = 0;  // helpers not yet done with this round
+    alignas(64) std::atomic<std::uint32_t> done = 0;
 
     void take_parts() {
-        for (std::size_t part = next.fetch_add(1, std::memory_order_relaxed); part < parts;
-             part = next.fetch_add(1, std::memory_order_relaxed)) {
-            (*task)(part);
+        std::uint64_t current = ticket.load(std::memory_order_acquire);
+        while ((current & 0xFFFFFFFFU) < current >> 32U) {
+            if (!ticket.compare_exchange_weak(current, current + 1, std::memory_order_acq_rel)) continue;
+            (*task)(current & 0xFFFFFFFFU);
+            if (done.fetch_add(1, std::memory_order_acq_rel) + 1 == current >> 32U) done.notify_one();
+            current = ticket.load(std::memory_order_acquire);
         }
     }
 
@@ -61,9 +69,8 @@ struct ThreadPool::State {
         std::uint32_t seen = 0;
         while (true) {
             seen = wait_change(round, seen);
-            if (stop) return;
+            if (stop.load(std::memory_order_acquire)) return;
             take_parts();
-            if (working.fetch_sub(1, std::memory_order_acq_rel) == 1) working.notify_one();
         }
     }
 
@@ -80,7 +87,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
-    state_->stop = true;
+    state_->stop.store(true, std::memory_order_release);
     state_->start_round();
     for (auto& helper : state_->helpers) helper.join();
 }
@@ -93,14 +100,14 @@ void ThreadPool::run(std::size_t parts, const std::function<void(std::size_t par
         for (std::size_t part = 0; part < parts; ++part) task(part);
         return;
     }
+    ATOLL_CHECK(parts < 0xFFFFFFFFU);
     state.task = &task;
-    state.parts = parts;
-    state.next.store(0, std::memory_order_relaxed);
-    state.working.store(static_cast<std::uint32_t>(state.helpers.size()), std::memory_order_relaxed);
+    state.done.store(0, std::memory_order_relaxed);
+    state.ticket.store(static_cast<std::uint64_t>(parts) << 32U, std::memory_order_release);
     state.start_round();
     state.take_parts();
-    std::uint32_t left = state.working.load(std::memory_order_acquire);
-    while (left != 0) left = wait_change(state.working, left);
+    std::uint32_t done = state.done.load(std::memory_order_acquire);
+    while (done != parts) done = wait_change(state.done, done);
 }
 
 void ThreadPool::range(std::size_t size, std::size_t grain,

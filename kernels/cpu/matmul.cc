@@ -28,11 +28,13 @@ struct Grid {
 Index rounded_up(Index size, Index grain) { return (size + grain - 1) / grain * grain; }
 
 // Cuts C into tiles so that what the tiles read (and pack) of A and B together is least.
-Grid cut(Index m, Index n, Index k, int threads) {
+// oneDNN packs large tiles only, so it gets one a thread.
+Grid cut(Index m, Index n, Index k, int threads, TileEngine engine) {
     const double work = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
     Grid best{1, 1, m, n};
     if (threads == 1 || work < kParallelWork) return best;
-    const auto rounds = static_cast<Index>(std::clamp(work / kTileWork / threads, 1.0, 4.0));
+    const double most = engine == TileEngine::own ? 4 : 1;
+    const auto rounds = static_cast<Index>(std::clamp(work / kTileWork / threads, 1.0, most));
     const Index tiles = rounds * threads;
     double least = 0;
     for (Index rows = 1; rows <= tiles; ++rows) {
@@ -85,7 +87,7 @@ void Products::run(const Matmul& p) {
     const Index a_column = p.transpose_a ? p.m : 1;
     const Index b_row = p.transpose_b ? 1 : p.n;
     const Index b_column = p.transpose_b ? p.k : 1;
-    const Grid grid = cut(p.m, p.n, p.k, state_->context.threads());
+    const Grid grid = cut(p.m, p.n, p.k, state_->context.threads(), state_->engine);
     const std::size_t floats = gemm_scratch(grid.tile_m, grid.tile_n, p.k);
     const bool round = p.precision == Precision::bf16;
     state_->context.run(static_cast<std::size_t>(grid.rows * grid.columns),
