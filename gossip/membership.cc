@@ -115,7 +115,7 @@ void Membership::handle_join(const PeerId& sender, const JoinRequest& request, I
     if (member != nullptr) {
         reply.accepted = true;
         reply.run_config = options_.run_config;
-        reply.records = records();
+        reply.records = present_records();
         reply.records.resize(std::min(reply.records.size(), kRecordsPerJoinReplyMax));
         send_to_all(heartbeat({member->encoded}), orders);  // so that the others let it in when it dials them
     }
@@ -306,6 +306,14 @@ std::vector<MemberStatus> Membership::members(double now) const {
 }
 
 std::vector<Bytes> Membership::records() const {
+    std::vector<Bytes> records = present_records();
+    for (const auto& [peer, member] : members_) {
+        if (member.left) records.push_back(member.encoded);
+    }
+    return records;
+}
+
+std::vector<Bytes> Membership::present_records() const {
     std::vector<Bytes> records{self_.encode()};
     for (const bool in_view : {true, false}) {
         for (const auto& [peer, member] : members_) {

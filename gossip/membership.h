@@ -78,8 +78,8 @@ class Membership {
 
     [[nodiscard]] const View& view() const { return view_; }
     [[nodiscard]] std::vector<MemberStatus> members(double now) const;
-    // Encoded records, the own one first, members in the view next: the peer table to save, and what
-    // newcomers get.
+    // Encoded records for the saved peer table, the own one first. Who left is among them: its use of an
+    // invite must not be forgotten.
     [[nodiscard]] std::vector<Bytes> records() const;
 
   private:
@@ -104,6 +104,8 @@ class Membership {
     void rise_above(std::uint64_t incarnation);
     void remove(const PeerId& peer, Orders& orders);
     void change_view(const PeerId& peer, bool in_view, const std::string& reason, Orders& orders);
+    // For newcomers: the own one, members in the view, then the silent ones.
+    [[nodiscard]] std::vector<Bytes> present_records() const;
     [[nodiscard]] Heartbeat heartbeat(std::vector<Bytes> others) const;
     [[nodiscard]] std::vector<Bytes> records_in_turn();
     void send_to_all(const Heartbeat& beat, Orders& orders) const;

@@ -236,6 +236,29 @@ TEST(Membership, Joins_that_do_not_hold_are_refused_in_words) {
                  "lets nobody in");
 }
 
+TEST(Membership, A_used_invite_stays_used_when_its_user_leaves_and_the_node_restarts) {
+    Cluster cluster;
+    cluster.start_all(1);
+    const Invite once = cluster.run.invite();
+    std::vector<std::string> reasons;
+    for (int i = 0; i < 2; ++i) {
+        const std::size_t newcomer = cluster.add();
+        auto& node = cluster.nodes[newcomer];
+        const Certificate certificate = certify(once.grant, once.token, node.identity.id());
+        cluster.send(newcomer, 0,
+                     JoinRequest{make_member_record(node.identity, certificate, "x", "", 7).encode()});
+        cluster.run_for(0.5);
+        reasons.push_back(node.replies.back().reason);
+        cluster.send(newcomer, 0, Leave{"done"});
+        cluster.run_for(0.5);
+        cluster.kill(0);
+        ++cluster.nodes[0].incarnation;
+        cluster.start(0);
+    }
+    EXPECT_EQ(reasons[0], "");
+    EXPECT_NE(reasons[1].find("used up"), std::string::npos) << reasons[1];
+}
+
 TEST(Membership, Forged_and_altered_records_are_ignored_and_noted_once) {
     Cluster cluster;
     cluster.start_all(2);
