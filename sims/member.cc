@@ -73,6 +73,7 @@ class Member::Replica {
             ToyWorker::Options options;
             options.parameters = static_cast<std::size_t>(world.scenario.simulation.toy_parameters);
             options.learning_rate = run.optimizer.learning_rate;
+            options.heterogeneity = world.scenario.simulation.toy_heterogeneity;
             options.seed = seed;
             options.node = node;
             options.tokens_per_step =

@@ -133,6 +133,8 @@ void bind(Options& options, Scenario& scenario) {
                 "held-out batches an evaluation");
     options.add(kLocal, "simulation.toy_parameters", &s.toy_parameters, Range{1, 1e8},
                 "length of the quadratic worker's vector");
+    options.add(kLocal, "simulation.toy_heterogeneity", &s.toy_heterogeneity, Range{0, kInfinity},
+                "how far the minima of the nodes' quadratics lie apart, against their size");
     options.add(kLocal, "simulation.seconds_max", &s.seconds_max, Range{0, 1e12},
                 "virtual time at which the simulation is stopped");
     auto& n = scenario.network;

@@ -48,6 +48,7 @@ struct Scenario {
         std::vector<std::string> slow;      // "2 3.5": node 2 takes 3.5 times as long for a step
         std::string data = "builtin";       // folder of token shards, or builtin: generated text
         std::int64_t evaluate_batches = 8;  // held-out batches an evaluation
+        double toy_heterogeneity = 0.2;     // how far the quadratics' minima lie apart, against their size
         std::int64_t toy_parameters = 64;   // length of the vector of the quadratic worker
         double seconds_max = 1e7;           // virtual time after which the simulation is stopped
     } simulation;
