@@ -20,6 +20,9 @@ constexpr double kTileWork = 40e6;
 constexpr Index kGrain =
     48;  // tiles are cut on whole register tiles, so that only the last one has a ragged edge
 
+// With fewer rows (generation) packing B costs more than the product; oneDNN then reads it in place.
+constexpr Index kRowsToPack = 8;
+
 struct Grid {
     Index rows = 1, columns = 1;  // tiles down and across
     Index tile_m = 0, tile_n = 0;
@@ -108,7 +111,7 @@ void Products::run(const Matmul& p) {
                                             .bias = p.bias == nullptr ? nullptr : p.bias + n0,
                                             .accumulate = p.accumulate,
                                             .round_bf16 = round};
-                            if (state_->engine == TileEngine::own || round) {
+                            if (round || (state_->engine == TileEngine::own && p.m >= kRowsToPack)) {
                                 gemm(tile, state_->context.slot_scratch(slot, floats));
                             } else {
                                 onednn_gemm(tile);
