@@ -1,10 +1,8 @@
 #include "gossip/invite.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 
 #include "base/files.h"
 #include "gossip/base64.h"
@@ -50,8 +48,19 @@ std::string_view role_name(Role role) { return role == Role::peer ? "peer" : "cl
 
 std::string utc_text(std::uint64_t unix_seconds) {
     // 9999-12-31: later dates have no four-digit year, and grants that never expire may say anything.
-    const auto seconds = static_cast<std::time_t>(std::min<std::uint64_t>(unix_seconds, 253402300799ULL));
-    return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(seconds));
+    const std::uint64_t seconds = std::min<std::uint64_t>(unix_seconds, 253402300799ULL);
+    // The Gregorian calendar in years that begin in March, so that the leap day comes last: 400 years have
+    // 146097 days, five months from March or August 153. 719468 days lie between 0000-03-01 and 1970-01-01.
+    const std::uint64_t days = seconds / 86400 + 719468;
+    const std::uint64_t era_day = days % 146097;
+    const std::uint64_t era_year = (era_day - era_day / 1460 + era_day / 36524 - era_day / 146096) / 365;
+    const std::uint64_t year_day = era_day - (365 * era_year + era_year / 4 - era_year / 100);
+    const std::uint64_t march_month = (5 * year_day + 2) / 153;
+    const std::uint64_t day = year_day - (153 * march_month + 2) / 5 + 1;
+    const std::uint64_t month = march_month < 10 ? march_month + 3 : march_month - 9;
+    const std::uint64_t year = days / 146097 * 400 + era_year + (month <= 2 ? 1 : 0);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", year, month, day, seconds / 3600 % 24,
+                       seconds / 60 % 60, seconds % 60);
 }
 
 Bytes Grant::encode() const {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <filesystem>
 
 #include "base/files.h"
@@ -105,6 +106,20 @@ TEST(Invite, Is_summarized_in_words) {
     EXPECT_TRUE(summary.expired);
     ASSERT_EQ(summary.addresses.size(), 2U);
     EXPECT_TRUE(summary.addresses[0].starts_with("tcp://192.0.2.1:4444 ("));
+}
+
+TEST(UtcText, Agrees_with_the_C_library_on_leap_years_and_all_others) {
+    const auto expected = [](std::time_t seconds) {
+        std::tm parts{};
+        gmtime_r(&seconds, &parts);
+        char text[32];
+        return std::string(text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts));
+    };
+    for (std::uint64_t day = 0; day < 366 * 500; ++day) {
+        const std::uint64_t seconds = day * kDay + day * 7919 % kDay;
+        ASSERT_EQ(utc_text(seconds), expected(static_cast<std::time_t>(seconds)));
+    }
+    EXPECT_EQ(utc_text(~0ULL), "9999-12-31T23:59:59Z");
 }
 
 TEST(InvitesFile, Keeps_every_grant_and_names_a_bad_line) {
