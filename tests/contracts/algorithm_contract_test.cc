@@ -1,0 +1,157 @@
+// Every algorithm of the table keeps these promises, alone and over every averaging scheme.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "federation/algorithm/algorithm.h"
+#include "federation/shared_state.h"
+#include "tests/federation/member_cluster.h"
+
+namespace Atoll::federation {
+namespace {
+
+using federation::testing::Cluster;
+using federation::testing::distance;
+using federation::testing::QuadraticWorker;
+using ::testing::HasSubstr;
+
+class AlgorithmContract : public ::testing::TestWithParam<AlgorithmEntry> {
+  protected:
+    static RunConfig config() {
+        RunConfig config = federation::testing::small_run();
+        config.algorithm.name = std::string(GetParam().name);
+        config.topology.name = "full";
+        return config;
+    }
+    static Cluster::MakeWorker noisy(double noise = 0.1) {
+        return [noise](std::size_t i) {
+            return std::make_unique<QuadraticWorker>(
+                QuadraticWorker::Options{.noise = noise, .noise_seed = 10 + i});
+        };
+    }
+    static std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
+};
+
+TEST_P(AlgorithmContract, Members_with_equal_data_do_what_one_member_does) {
+    const auto same = [](std::size_t) {
+        return std::make_unique<QuadraticWorker>(QuadraticWorker::Options{.noise = 0.3});
+    };
+    Cluster one(config(), 1, same);
+    Cluster four(config(), 4, same);
+    ASSERT_TRUE(one.run_all());
+    ASSERT_TRUE(four.run_all());
+    for (std::size_t m = 0; m < 4; ++m) {
+        for (std::size_t i = 0; i < 64; ++i) EXPECT_NEAR(four.parameters(m)[i], one.parameters(0)[i], 1e-5);
+    }
+}
+
+TEST_P(AlgorithmContract, Comes_close_to_the_minimum) {
+    RunConfig long_run = config();
+    long_run.run.rounds = 60;
+    Cluster cluster(long_run, 3, noisy(0.01));
+    ASSERT_TRUE(cluster.run_all());
+    const auto& worker = dynamic_cast<QuadraticWorker&>(*cluster[0].worker);
+    const double start = distance(std::vector<float>(64), worker.minimum());
+    EXPECT_LT(distance(cluster.parameters(0).first(64), worker.minimum()), 0.05 * start);
+}
+
+TEST_P(AlgorithmContract, Same_seed_gives_the_same_bits) {
+    Cluster a(config(), 3, noisy());
+    Cluster b(config(), 3, noisy());
+    ASSERT_TRUE(a.run_all());
+    ASSERT_TRUE(b.run_all());
+    for (std::size_t m = 0; m < 3; ++m) EXPECT_EQ(copy(a.parameters(m)), copy(b.parameters(m)));
+}
+
+TEST_P(AlgorithmContract, Reports_every_step_and_every_round) {
+    Cluster cluster(config(), 2, noisy());
+    ASSERT_TRUE(cluster.run_all());
+    const auto& record = cluster[0].record;
+    ASSERT_EQ(record.rounds.size(), 8U);
+    EXPECT_EQ(record.losses.size(), 40U);
+    for (std::size_t r = 0; r < 8; ++r) {
+        const RoundReport& report = record.rounds[r];
+        EXPECT_EQ(report.round, r + 1);
+        EXPECT_EQ(report.step, 5 * (r + 1));
+        EXPECT_EQ(report.tokens, 5U);
+        EXPECT_NEAR(report.compute_seconds, 0.05, 1e-9);
+        EXPECT_GT(report.update_norm, 0);
+        EXPECT_TRUE(report.average.complete);
+        EXPECT_EQ(report.average.members, 2U);
+    }
+}
+
+TEST_P(AlgorithmContract, A_member_killed_in_any_round_leaves_the_others_with_a_reason) {
+    for (std::uint64_t step = 1; step <= 40; step += 3) {
+        Cluster cluster(config(), 3, noisy());
+        cluster[1].record.at_step = [&](std::uint64_t at) {
+            if (at != step) return;
+            cluster.network().kill(1);
+            cluster.network().at(cluster.network().now() + 1,
+                                 [&] { cluster.network().announce_members("1 is gone"); });
+        };
+        ASSERT_TRUE(cluster.run_all());
+        std::string reasons;
+        for (const std::size_t m : {0UL, 2UL}) {
+            ASSERT_TRUE(cluster[m].status && cluster[m].status->ok());
+            EXPECT_EQ(cluster[m].worker->step(), 40U);
+            for (const auto& report : cluster[m].record.rounds) {
+                for (const auto& reason : report.average.reasons) reasons += reason + "\n";
+            }
+        }
+        EXPECT_THAT(reasons, HasSubstr(cluster.network().id(1).short_name())) << "killed after step " << step;
+    }
+}
+
+TEST_P(AlgorithmContract, Everybody_gone_leaves_one_who_finishes_alone) {
+    Cluster cluster(config(), 3, noisy());
+    cluster.network().at(0.07, [&] {
+        cluster.network().kill(1);
+        cluster.network().kill(2);
+        cluster.network().announce_members("all others are gone");
+    });
+    ASSERT_TRUE(cluster.run_all());
+    ASSERT_TRUE(cluster[0].status && cluster[0].status->ok());
+    EXPECT_EQ(cluster[0].record.rounds.size(), 8U);
+}
+
+TEST_P(AlgorithmContract, State_names_are_unique_and_room_is_made_for_each) {
+    auto algorithm = GetParam().make(config(), 64);
+    std::set<std::string> names;
+    for (const auto& vector : algorithm->state()) {
+        EXPECT_TRUE(names.insert(vector.name).second) << vector.name;
+        EXPECT_TRUE(algorithm->reserve(vector.name)) << vector.name;
+    }
+    EXPECT_FALSE(algorithm->reserve("no such vector"));
+    EXPECT_GT(shared_state_bytes(*algorithm), 64U);
+}
+
+TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_run) {
+    for (const auto& averaging : gossip::averagings()) {
+        for (const auto& topology : gossip::topologies()) {
+            for (const auto& codec : gossip::codecs()) {
+                RunConfig run = config();
+                run.averaging.name = std::string(averaging.name);
+                run.topology.name = std::string(topology.name);
+                run.codec.name = std::string(codec.name);
+                run.codec.error_feedback = true;
+                Cluster cluster(run, 4, noisy());
+                const std::string what = run.averaging.name + " " + run.topology.name + " " + run.codec.name;
+                ASSERT_TRUE(cluster.run_all()) << what;
+                for (std::size_t m = 0; m < 4; ++m) {
+                    ASSERT_TRUE(cluster[m].status->ok())
+                        << what << ": " << cluster[m].status->error().message;
+                    EXPECT_TRUE(cluster[m].record.rounds.back().average.complete) << what;
+                    EXPECT_LT(cluster[m].record.losses.back(), 0.7 * cluster[m].record.losses.front())
+                        << what;
+                }
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, AlgorithmContract,
+                         ::testing::ValuesIn(algorithms().begin(), algorithms().end()),
+                         [](const auto& entry) { return std::string(entry.param.name); });
+
+}  // namespace
+}  // namespace Atoll::federation
