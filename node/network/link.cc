@@ -9,28 +9,38 @@ namespace {
 
 constexpr double kHelloSeconds = 1;              // once the peer answers
 constexpr double kFirstHelloSeconds = 0.1;       // until it does
+constexpr double kRefusedSeconds = 3;            // a connection that never said anything is dialled again
+constexpr double kSilentSeconds = 60;            // one that did, and whose hello may wait behind many chunks
 constexpr double kFreshSeconds = 5;              // a way heard of in this time is good
 constexpr int kControlLingerMilliseconds = 500;  // a farewell may still leave
 
 }  // namespace
 
 Link::Link(zmq::context_t& context, zmq::socket_t& router, const gossip::Identity& identity,
-           const gossip::CurveKey& key, const std::string& address, bool plain)
-    : router_(router) {
-    if (address.empty()) return;
-    for (const Lane lane : {Lane::control, Lane::bulk}) {
-        zmq::socket_t dealer(context, zmq::socket_type::dealer);
-        const bool bulk = lane == Lane::bulk;
-        set_common_options(dealer, bulk ? kBulkHighWater : kControlHighWater,
-                           bulk ? 0 : kControlLingerMilliseconds);
-        if (plain) {
-            dealer.set(zmq::sockopt::routing_id, plain_routing_id(identity.id(), lane));
-        } else {
-            set_curve_client(dealer, identity, key);
-        }
-        dealer.connect(address);
-        ways_[static_cast<std::size_t>(lane)].dealer = std::move(dealer);
+           const gossip::CurveKey& key, std::string address, bool plain)
+    : context_(context),
+      router_(router),
+      identity_(identity),
+      key_(key),
+      address_(std::move(address)),
+      plain_(plain) {
+    if (address_.empty()) return;
+    dial(Lane::control);
+    dial(Lane::bulk);
+}
+
+void Link::dial(Lane lane) {
+    zmq::socket_t dealer(context_, zmq::socket_type::dealer);
+    const bool bulk = lane == Lane::bulk;
+    set_common_options(dealer, bulk ? kBulkHighWater : kControlHighWater,
+                       bulk ? 0 : kControlLingerMilliseconds);
+    if (plain_) {
+        dealer.set(zmq::sockopt::routing_id, plain_routing_id(identity_.id(), lane));
+    } else {
+        set_curve_client(dealer, identity_, key_);
     }
+    dealer.connect(address_);
+    ways_[static_cast<std::size_t>(lane)].dealer = std::move(dealer);
 }
 
 zmq::socket_t* Link::dialled(Lane lane) {
@@ -52,6 +62,12 @@ void Link::greet(double now) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
         Way& way = ways_[lane];
         if (!way.dealer || now < way.next_hello) continue;
+        if (way.dialled == 0) way.dialled = now;
+        const double patience = way.dealer_heard < way.dialled ? kRefusedSeconds : kSilentSeconds;
+        if (now - std::max(way.dialled, way.dealer_heard) > patience) {
+            dial(static_cast<Lane>(lane));
+            way.dialled = now;
+        }
         const bool answered = now - way.dealer_heard < kFreshSeconds;
         way.next_hello = now + (answered ? kHelloSeconds : kFirstHelloSeconds);
         const auto data = static_cast<std::byte>(lane);

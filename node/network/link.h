@@ -27,16 +27,18 @@ struct Departure {
 
 class Link {
   public:
-    // Dials if `address` is not empty. `router` outlives the link: the way back to a peer that dialled us.
+    // Dials if `address` is not empty. `context`, `router` (the way back to a peer that dialled us) and
+    // `identity` outlive the link. Errors: zmq::error_t for an address that is none.
     Link(zmq::context_t& context, zmq::socket_t& router, const gossip::Identity& identity,
-         const gossip::CurveKey& key, const std::string& address, bool plain);
+         const gossip::CurveKey& key, std::string address, bool plain);
 
     // Nullptr if the peer isn't dialled.
     [[nodiscard]] zmq::socket_t* dialled(Lane lane);
     // Something came from the peer, over the connection it dialled on `lane` (then `route` is its routing id)
     // or over ours.
     void heard(Lane lane, const std::string& route, double now);
-    // Says hello where it is due.
+    // Says hello where it is due, and dials again where nobody answers: ZeroMQ gives a connection up for good
+    // when its handshake is refused, as it is by a peer that has not heard of us yet.
     void greet(double now);
 
     enum class Sent { yes, not_now, failed };
@@ -55,6 +57,7 @@ class Link {
     struct Way {  // to the peer, for one lane
         std::optional<zmq::socket_t> dealer;
         double dealer_heard = -1e9;
+        double dialled = 0;
         double next_hello = 0;
         std::string route;  // on the router, empty: the peer has not dialled us
         double route_heard = -1e9;
@@ -62,7 +65,14 @@ class Link {
     [[nodiscard]] Sent send(Lane lane, const FrameHead& head, zmq::message_t data, double now);
     [[nodiscard]] bool uses_dealer(const Way& way, double now) const;
 
+    void dial(Lane lane);
+
+    zmq::context_t& context_;
     zmq::socket_t& router_;
+    const gossip::Identity& identity_;
+    const gossip::CurveKey key_;
+    const std::string address_;
+    const bool plain_;
     Way ways_[kLanes];
     std::uint32_t transfer_ = 0;
     std::uint32_t next_index_ = 0;

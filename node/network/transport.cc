@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "gossip/address.h"
 #include "kernels/hash/tree_hash.h"
 #include "node/network/incoming.h"
 #include "node/network/link.h"
@@ -32,11 +33,20 @@ constexpr std::size_t kGuestsMax = 64;
 constexpr std::size_t kGuestMessagesMax = 8;
 constexpr std::string_view kMemberPrefix = "member:";
 
-// "host:port" or "tcp://host:port", port 0 for any free one, as ZeroMQ wants it.
-std::string bind_address(std::string listen) {
-    if (!listen.starts_with("tcp://")) listen = "tcp://" + listen;
-    if (listen.ends_with(":0")) listen.back() = '*';
-    return listen;
+// "host:port" or "tcp://host:port" as ZeroMQ wants it, port 0 for any free one. Checked here: ZeroMQ takes
+// ports modulo 65536.
+Result<std::string> bind_address(const std::string& listen) {
+    const std::string text = listen.starts_with("tcp://") ? listen : "tcp://" + listen;
+    const auto colon = text.rfind(':');
+    const std::string port = text.substr(colon + 1);
+    const bool any_port = port == "0" || port == "*";
+    const auto address = gossip::parse_address(any_port ? text.substr(0, colon) + ":1" : text);
+    if (!address) {
+        return Error{ErrorCode::invalid,
+                     fmt::format("cannot listen on {}: expected host:port (local.listen)", listen)};
+    }
+    const std::string checked = address->text();
+    return any_port ? checked.substr(0, checked.rfind(':')) + ":*" : checked;
 }
 
 double steady_now() {
@@ -154,6 +164,7 @@ Transport::Impl::~Impl() {
 }
 
 Status Transport::Impl::open() {
+    ATOLL_ASSIGN(const std::string listen, bind_address(options_.listen));
     wake_descriptor_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (wake_descriptor_ < 0) return Error{ErrorCode::failed, "eventfd failed: too many open files"};
     try {
@@ -165,7 +176,9 @@ Status Transport::Impl::open() {
         set_common_options(*router_, kBulkHighWater, 500);
         router_->set(zmq::sockopt::router_mandatory, true);  // else what can't be routed vanishes silently
         if (!options_.plain_for_benchmarks) set_curve_server(*router_, identity_);
-        router_->bind(bind_address(options_.listen));
+        router_->set(zmq::sockopt::ipv6,
+                     listen.find('[') != std::string::npos);  // else IPv4 shows as ::ffff:...
+        router_->bind(listen);
         bound_ = router_->get(zmq::sockopt::last_endpoint);
     } catch (const zmq::error_t& error) {
         if (error.num() == EADDRINUSE) {

@@ -1,0 +1,38 @@
+// A running peer: trains, exchanges, checkpoints, and shows what it does, until the run ends or it is
+// stopped.
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "gossip/certificate.h"
+#include "node/command.h"
+#include "node/config.h"
+#include "node/home.h"
+#include "node/node_state.h"
+
+namespace Atoll::node {
+
+struct NodeRequest {
+    const Config& config;
+    const Home& home;
+    const gossip::Identity& identity;
+    gossip::Certificate certificate;
+    std::vector<Bytes> records;  // member records from a join reply
+    bool first = false;          // nobody can be ahead of this node: it begins the run
+    bool fresh = false;          // begin in a new run folder
+};
+
+struct NodeResult {
+    NodeState state;
+    bool interrupted = false;  // by the stop token, after a clean checkpoint
+};
+
+// Resumes from the run folder's newest checkpoint, and goes on from the peers' newest state where they are
+// ahead.
+[[nodiscard]] Result<NodeResult> run_node(const NodeRequest& request, Session& session);
+
+// The JSON object of `node` and `join` (docs/reference/cli.md).
+[[nodiscard]] std::string node_json(const NodeResult& result);
+
+}  // namespace Atoll::node
