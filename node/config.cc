@@ -21,8 +21,10 @@ void bind(Options& options, LocalConfig& local) {
     options.add(scope, "local.runs", &local.runs, "run folders are made under this one");
     options.add(scope, "local.folder", &local.folder,
                 "this run's own folder; empty: <runs>/<run.name>/<utc>-<peer>");
-    options.add(scope, "local.identity", &local.identity, "this node's key file, made by atoll keygen");
-    options.add(scope, "local.owner", &local.owner, "the run owner's key file, only on the owner's machine");
+    options.add(scope, "local.identity", &local.identity,
+                "this node's key file; empty: node.key in the home folder");
+    options.add(scope, "local.owner", &local.owner,
+                "the run owner's key file; empty: owner.key in the home folder");
     options.add(scope, "local.certificate", &local.certificate,
                 "membership certificate; empty: the one in the run folder");
     options.add(scope, "local.log_file", &local.log_file, "log file; empty: node.log in the run folder");

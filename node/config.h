@@ -18,13 +18,13 @@ namespace Atoll::node {
 // Table `local` of a run file: never sent to anybody, not part of the run id.
 struct LocalConfig {
     // Files.
-    std::string data;                   // folder of token shards (atoll data prepare)
-    std::string runs = "runs";          // run folders are made under it: runs/<run.name>/<utc>-<peer>
-    std::string folder;                 // this run's folder itself; empty = made under `runs`
-    std::string identity = "node.key";  // atoll keygen
-    std::string owner = "owner.key";    // the run's owner key, on the owner's machine only
-    std::string certificate;  // empty = the one in the run folder, or self-signed with the owner key
-    std::string log_file;     // empty = node.log in the run folder
+    std::string data;           // folder of token shards (atoll data prepare)
+    std::string runs = "runs";  // run folders are made under it: runs/<run.name>/<utc>-<peer>
+    std::string folder;         // this run's folder itself; empty = made under `runs`
+    std::string identity;       // this node's key; empty = node.key in the home folder (atoll keygen)
+    std::string owner;          // the run owner's key, on the owner's machine only; empty = owner.key there
+    std::string certificate;    // empty = the one in the run folder, or self-signed with the owner key
+    std::string log_file;       // empty = node.log in the run folder
     // Network.
     std::string name;                    // shown to people beside the peer id
     std::string listen = "127.0.0.1:0";  // host:port; port 0 = any free one

@@ -3,7 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "model/io/gguf.h"
 #include "model/io/hf_folder.h"
+#include "model/io/llmc_bin.h"
 #include "node/command.h"
 #include "node/model_folder.h"
 
@@ -19,12 +21,31 @@ struct ExportRequest {
     model::DType dtype = model::DType::f32;
 };
 
-Status write_hf(const model::HfModel& model, const ExportRequest& request) {
+// The folder of the model if it has a tokenizer, else none.
+fs::path tokenizer_of(const ExportRequest& request) {
     std::error_code code;
+    return fs::exists(request.folder / "tokenizer.json", code) ? request.folder : fs::path();
+}
+
+Status write_hf(const model::HfModel& model, const ExportRequest& request) {
     model::HfExport options;
     options.dtype = request.dtype;
-    if (fs::exists(request.folder / "tokenizer.json", code)) options.tokenizer = request.folder;
+    options.tokenizer = tokenizer_of(request);
     return model::export_hf(request.out, model.config, model.layout, model.parameters.span(), options);
+}
+
+Status write_gguf(const model::HfModel& model, const ExportRequest& request) {
+    if (request.dtype == model::DType::bf16)
+        return Error{ErrorCode::invalid, "--to gguf --dtype bf16: expected f32 or f16"};
+    const std::string name = request.out.stem().string();
+    return model::write_gguf(request.out, model.config, model.layout, model.parameters.span(),
+                             {.dtype = request.dtype, .name = name, .tokenizer = tokenizer_of(request)});
+}
+
+Status write_llmc(const model::HfModel& model, const ExportRequest& request) {
+    if (request.dtype != model::DType::f32)
+        return Error{ErrorCode::invalid, "--to llmc: its model.bin is f32 only; leave --dtype out"};
+    return model::write_llmc(request.out, model.config, model.layout, model.parameters.span());
 }
 
 struct Format {
@@ -32,9 +53,7 @@ struct Format {
     Status (*write)(const model::HfModel& model, const ExportRequest& request);
 };
 
-constexpr Format kFormats[] = {
-    {"hf", write_hf},
-};
+constexpr Format kFormats[] = {{"hf", write_hf}, {"gguf", write_gguf}, {"llmc", write_llmc}};
 
 class ExportCommand : public Command {
   public:

@@ -5,24 +5,28 @@
 
 #include "model/io/checkpoint.h"
 #include "model/io/hf_folder.h"
+#include "model/io/llmc_bin.h"
 #include "node/command.h"
 
 namespace Atoll::node {
 
 namespace {
 
-// A Hugging Face folder to a folder of checkpoints with one at step 0: `train --init` begins from it.
+// A Hugging Face folder or llm.c's model.bin to a folder of checkpoints with one at step 0: `train --init`
+// begins from it.
 class ImportCommand : public Command {
   public:
     void declare(CLI::App& app) override {
-        app.add_option("path", path_, "Hugging Face folder (config.json and safetensors)")
+        app.add_option("path", path_, "Hugging Face folder, or model.bin of llm.c")
             ->required()
             ->type_name("PATH");
         app.add_option("--out", out_, "folder to make")->required()->type_name("DIR");
     }
 
     Result<Outcome> run(Session& session) override {
-        ATOLL_ASSIGN(const model::HfModel model, model::import_hf(path_));
+        ATOLL_ASSIGN(const model::HfModel model, std::filesystem::is_regular_file(path_)
+                                                     ? model::read_llmc(path_)
+                                                     : model::import_hf(path_));
         if (!model::list_checkpoints(out_).empty()) {
             return Error{
                 ErrorCode::failed,

@@ -6,20 +6,32 @@ namespace Atoll::node {
 std::unique_ptr<Command> make_completion_command();
 std::unique_ptr<Command> make_config_command();
 std::unique_ptr<Command> make_data_command();
+std::unique_ptr<Command> make_demo_command();
 std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_eval_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_generate_command();
+std::unique_ptr<Command> make_id_command();
 std::unique_ptr<Command> make_import_command();
 std::unique_ptr<Command> make_init_command();
+std::unique_ptr<Command> make_invite_command();
+std::unique_ptr<Command> make_join_command();
+std::unique_ptr<Command> make_keygen_command();
 std::unique_ptr<Command> make_list_command();
+std::unique_ptr<Command> make_node_command();
+std::unique_ptr<Command> make_peers_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_sim_command();
+std::unique_ptr<Command> make_status_command();
 std::unique_ptr<Command> make_train_command();
 
 namespace {
 
 constexpr CommandEntry kCommands[] = {
+    {"demo",
+     "four nodes on this machine train one model on real English text",
+     {"atoll demo", "atoll demo --kill --seconds 60"},
+     make_demo_command},
     {"init",
      "write a commented run.toml",
      {"atoll init", "atoll init --preset gpt2-124m --out big.toml"},
@@ -56,6 +68,29 @@ constexpr CommandEntry kCommands[] = {
      {"atoll export --model runs/atoll/20260131T120000Z-local --to hf --out model",
       "atoll export --model start --to gguf --out model.gguf"},
      make_export_command},
+    {"keygen",
+     "make this node's key, or a run owner's",
+     {"atoll keygen", "atoll keygen --owner"},
+     make_keygen_command},
+    {"id", "who this node is", {"atoll id", "atoll id --home /srv/atoll --json"}, make_id_command},
+    {"node",
+     "start a peer: train and exchange until the run ends",
+     {"atoll node run.toml --data data",
+      "atoll node run.toml --listen 0.0.0.0:4700 --announce my.host.org:4700"},
+     make_node_command},
+    {"invite",
+     "one string that lets machines into a run",
+     {"atoll invite --config run.toml --uses 3 --expires 24h", "atoll invite inspect 'atoll://...'"},
+     make_invite_command},
+    {"join",
+     "join a run with one paste",
+     {"atoll join 'atoll://...' --data data", "atoll join 'atoll://...' --data data --name lab-3"},
+     make_join_command},
+    {"status",
+     "what a running node does",
+     {"atoll status", "atoll status --watch --http 127.0.0.1:8080"},
+     make_status_command},
+    {"peers", "the members a running node knows", {"atoll peers", "atoll peers --json"}, make_peers_command},
     {"sim",
      "run the same algorithms on a simulated network",
      {"atoll sim sims/scenario/four_islands.toml",

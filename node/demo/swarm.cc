@@ -32,7 +32,7 @@ std::uint64_t count_of(const nlohmann::json& object, const char* key, std::uint6
                                                                     : otherwise;
 }
 
-// "2026-01-31T12:00:00.123Z" sorts as the times do; only the order matters, so seconds of the day suffice.
+// Unix time of "2026-01-31T12:00:00.123Z"; 0 if it is no time.
 double time_of(const std::string& text) {
     int year = 0, month = 0, day = 0, hour = 0, minute = 0;
     double second = 0;
