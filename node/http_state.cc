@@ -42,6 +42,11 @@ class HttpState::Impl {
   public:
     Status open(const std::string& address, const NodeBoard& board) {
         ATOLL_ASSIGN(const HostPort parts, split(address));
+        // The library's default, SO_REUSEPORT, would let two nodes share a port unnoticed.
+        server_.set_socket_options([](socket_t socket) {
+            const int yes = 1;
+            setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+        });
         server_.set_read_timeout(kTimeoutSeconds, 0);
         server_.set_write_timeout(kTimeoutSeconds, 0);
         server_.set_payload_max_length(0);  // nobody has anything to tell us

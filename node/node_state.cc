@@ -41,8 +41,9 @@ class Families {
         metric.counter.value = value;
         families_.back().metric.push_back(std::move(metric));
     }
+    // Left out while it is not known.
     void gauge(const std::string& name, const std::string& help, double value) {
-        add(name, help, prometheus::MetricType::Gauge, value);
+        if (std::isfinite(value)) add(name, help, prometheus::MetricType::Gauge, value);
     }
     void counter(const std::string& name, const std::string& help, std::uint64_t value) {
         add(name, help, prometheus::MetricType::Counter, static_cast<double>(value));
