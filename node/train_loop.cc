@@ -84,8 +84,13 @@ Status TrainLoop::validate() {
     if (validated_step_ == at) return {};
     ATOLL_ASSIGN(totals_.val_loss, replica_.trainer->validation_loss());
     validated_step_ = at;
-    progress_.note(fmt::format("step {}: held-out loss {:.4f} nats per token, perplexity {:.3f}", at,
-                               totals_.val_loss, std::exp(totals_.val_loss)));
+    if (std::isfinite(totals_.val_loss)) {
+        progress_.note(fmt::format("step {}: held-out loss {:.4f} nats per token, perplexity {:.3f}", at,
+                                   totals_.val_loss, std::exp(totals_.val_loss)));
+    } else {
+        progress_.note(
+            "no held-out loss: less than a batch of text is held out (data prepare --held-out takes more)");
+    }
     return events_.write({unix_now(), "validation", at, {{"loss", totals_.val_loss}}});
 }
 

@@ -47,6 +47,21 @@ std::vector<std::string> names_of(const std::vector<Words>& all) {
     return names;
 }
 
+// Inside '...' of a shell, with `special` characters escaped by a backslash.
+std::string quoted(const std::string& text, char special = '\0') {
+    std::string result;
+    for (const char c : text) {
+        if (c == '\'') {
+            result += "'\\''";
+        } else if (c == special && special != '\0') {
+            result += std::string("\\") + c;
+        } else {
+            result += c;
+        }
+    }
+    return result;
+}
+
 std::string bash_script(const std::vector<Words>& all) {
     std::string script =
         "# eval \"$(atoll completion bash)\"\n_atoll() {\n    local word=${COMP_WORDS[COMP_CWORD]} words\n"
@@ -65,7 +80,8 @@ std::string zsh_script(const std::vector<Words>& all) {
     std::string script =
         "#compdef atoll\n# atoll completion zsh > a folder of $fpath/_atoll\nif (( CURRENT == 2 )); then\n";
     script += "    local -a commands=(\n";
-    for (const auto& words : all) script += fmt::format("        '{}:{}'\n", words.command, words.summary);
+    for (const auto& words : all)
+        script += fmt::format("        '{}:{}'\n", words.command, quoted(words.summary, ':'));
     script += "    )\n    _describe command commands\nelse\n    case ${words[2]} in\n";
     for (const auto& words : all)
         script += fmt::format("        {}) compadd -- {} ;;\n", words.command, fmt::join(words.next, " "));
@@ -76,7 +92,7 @@ std::string fish_script(const std::vector<Words>& all) {
     std::string script = "# atoll completion fish > ~/.config/fish/completions/atoll.fish\n";
     for (const auto& words : all) {
         script += fmt::format("complete -c atoll -n __fish_use_subcommand -f -a {} -d '{}'\n", words.command,
-                              words.summary);
+                              quoted(words.summary));
         for (const auto& word : words.next) {
             script += fmt::format("complete -c atoll -n '__fish_seen_subcommand_from {}' {}\n", words.command,
                                   word.starts_with("--") ? "-l " + word.substr(2) : "-a " + word);

@@ -80,7 +80,8 @@ class DemoCommand : public Command {
         const auto passed = [begin] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
         const auto rounds = static_cast<std::uint64_t>(config.run.run.rounds);
         DemoTable table(session.flags().quiet);
-        Drama drama(static_cast<std::size_t>(request_.nodes - 1), rounds);
+        Drama drama(static_cast<std::size_t>(request_.nodes - 1), rounds,
+                    static_cast<std::uint64_t>(config.run.algorithm.inner_steps));
         ATOLL_TRY(swarm.start(request_.nodes));
         double first_step = -1;
         double last_round = -1;
@@ -182,6 +183,7 @@ class DemoCommand : public Command {
             {"recovered", recovery.recovered},
             {"round_at_kill", recovery.round_at_kill},
             {"round_at_return", recovery.round_at_return},
+            {"resumed_from", recovery.killed ? swarm.parent_checkpoint(nodes.size() - 1) : ""},
             {"sample", std::string(kPrompt) + sample.text},
             {"run_folder", folder.path().string()},
         };

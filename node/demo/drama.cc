@@ -21,8 +21,8 @@ std::uint64_t furthest_other(const std::vector<DemoNode>& nodes, std::size_t vic
 
 Drama::Act Drama::next(const std::vector<DemoNode>& nodes, double now) {
     if (killed_at_ < 0) {
-        const std::uint64_t when = std::max<std::uint64_t>(1, rounds_ * 2 / 5);
-        if (nodes[victim_].round < when || !nodes[victim_].running) return Act::nothing;
+        const std::uint64_t rounds = std::max<std::uint64_t>(1, rounds_ * 2 / 5);
+        if (!nodes[victim_].running || nodes[victim_].saved_step < rounds * inner_steps_) return Act::nothing;
         killed_at_ = now;
         others_at_kill_ = furthest_other(nodes, victim_);
         return Act::kill;

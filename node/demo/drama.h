@@ -25,15 +25,17 @@ class Drama {
   public:
     enum class Act { nothing, kill, restart };
 
-    Drama(std::size_t victim, std::uint64_t rounds) : victim_(victim), rounds_(rounds) {}
-    // `now`: seconds, never going back. Kill once the victim has done two fifths of the rounds; start again
-    // when others have finished a round without it, or after a while.
+    Drama(std::size_t victim, std::uint64_t rounds, std::uint64_t inner_steps)
+        : victim_(victim), rounds_(rounds), inner_steps_(inner_steps) {}
+    // `now`: seconds, never going back. Kill once a checkpoint of two fifths of the rounds is whole; start
+    // again when others have finished a round without it, or after a while.
     [[nodiscard]] Act next(const std::vector<DemoNode>& nodes, double now);
     [[nodiscard]] std::size_t victim() const { return victim_; }
 
   private:
     std::size_t victim_;
     std::uint64_t rounds_;
+    std::uint64_t inner_steps_;
     double killed_at_ = -1;
     std::uint64_t others_at_kill_ = 0;
     bool restarted_ = false;

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kInnerSteps =
-    50;                                  // H: a round moves 2.3 bytes a parameter, 50 data-parallel steps 300
+    60;                                  // H: a round moves 2.5 bytes a parameter, 60 data-parallel steps 360
 constexpr std::int64_t kRoundsMin = 4;   // outer momentum needs a few rounds to pay
 constexpr double kTrainingShare = 0.92;  // of the time; the rest is exchange, waiting, checkpoints
 constexpr double kCalibrationSeconds = 3;
@@ -98,7 +98,7 @@ Result<std::unique_ptr<Config>> demo_config(const GlobalFlags& flags, const Demo
         {"model.preset", "tiny", "demo", true},
         {"optimizer.learning_rate", "0.003", "demo", true},
         {"schedule.warmup_steps", "20", "demo", true},
-        {"averaging.deadline_seconds", "15", "demo", true},
+        {"averaging.deadline_seconds", "10", "demo", true},
         {"local.data", shards, "demo", false},
         {"local.threads", "1", "demo", true},
         {"local.validation_batches", std::to_string(kHeldOutBatches), "demo", true},

@@ -39,7 +39,7 @@ struct DemoPlan {
 [[nodiscard]] Result<DemoPlan> plan_demo(const GlobalFlags& flags, const DemoRequest& request,
                                          const StopToken& stop, Progress& progress);
 
-// Rounds and inner steps for `steps` steps in all: rounds of 50 where there is time for four of them, else
+// Rounds and inner steps for `steps` steps in all: rounds of 60 where there is time for four of them, else
 // shorter ones.
 struct DemoLength {
     std::int64_t rounds = 1;

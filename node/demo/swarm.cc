@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/files.h"
+#include "model/io/checkpoint.h"
 #include "node/home.h"
 #include "node/http_state.h"
 #include "node/observe/jsonl.h"
@@ -164,6 +165,8 @@ Status Swarm::poll() {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
         Member& member = members_[i];
         if (member.process == nullptr || member.killed) continue;
+        const auto checkpoints = model::list_checkpoints(nodes_[i].folder / "checkpoint");
+        if (!checkpoints.empty()) nodes_[i].saved_step = checkpoints.back().step;
         if (const auto code = member.process->poll()) {
             nodes_[i].running = false;
             if (*code == 0) {
@@ -217,6 +220,12 @@ void Swarm::stop() {
     for (auto& member : members_) {
         if (member.process != nullptr) (void)member.process->wait(kFarewellSeconds);
     }
+}
+
+std::string Swarm::parent_checkpoint(std::size_t index) const {
+    const auto text = read_text(nodes_[index].folder / "meta.json");
+    const auto meta = text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
+    return meta.is_object() ? meta.value("parent_checkpoint", "") : "";
 }
 
 std::vector<DemoRound> Swarm::rounds(std::size_t index) const {

@@ -24,6 +24,7 @@ struct DemoNode {
     std::string peer;
     std::uint64_t round = 0;
     std::uint64_t step = 0;
+    std::uint64_t saved_step = 0;  // of its newest whole checkpoint
     std::uint64_t tokens = 0;
     double loss = std::numeric_limits<double>::quiet_NaN();
     double tokens_per_second = 0;
@@ -62,6 +63,8 @@ class Swarm {
     void stop();
 
     [[nodiscard]] std::vector<DemoRound> rounds(std::size_t index) const;
+    // The checkpoint that a node's last process continued from; "" if it began anew.
+    [[nodiscard]] std::string parent_checkpoint(std::size_t index) const;
 
   private:
     struct Member {

@@ -9,11 +9,11 @@
 namespace Atoll::node {
 namespace {
 
-TEST(DemoLength, Rounds_of_fifty_steps_where_there_is_time) {
-    EXPECT_EQ(demo_length(450).inner_steps, 50);
-    EXPECT_EQ(demo_length(450).rounds, 9);
-    EXPECT_EQ(demo_length(480).rounds, 10);
-    EXPECT_EQ(demo_length(5000).rounds, 100);
+TEST(DemoLength, Rounds_of_sixty_steps_where_there_is_time) {
+    EXPECT_EQ(demo_length(540).inner_steps, 60);
+    EXPECT_EQ(demo_length(540).rounds, 9);
+    EXPECT_EQ(demo_length(575).rounds, 10);
+    EXPECT_EQ(demo_length(6000).rounds, 100);
 }
 
 TEST(DemoLength, Shorter_rounds_where_there_is_not) {
@@ -24,7 +24,7 @@ TEST(DemoLength, Shorter_rounds_where_there_is_not) {
     for (double steps = 1; steps < 1000; steps *= 1.3) {
         const DemoLength length = demo_length(steps);
         EXPECT_GE(length.rounds, 4) << steps;
-        EXPECT_LE(length.inner_steps, 50) << steps;
+        EXPECT_LE(length.inner_steps, 60) << steps;
     }
 }
 
@@ -33,6 +33,7 @@ std::vector<DemoNode> nodes_at(std::initializer_list<std::uint64_t> rounds) {
     for (const std::uint64_t round : rounds) {
         DemoNode node;
         node.round = round;
+        node.saved_step = round * 10;
         node.running = true;
         nodes.push_back(node);
     }
@@ -40,10 +41,13 @@ std::vector<DemoNode> nodes_at(std::initializer_list<std::uint64_t> rounds) {
 }
 
 TEST(Drama, Kills_after_two_fifths_and_returns_when_others_went_on) {
-    Drama drama(2, 10);
+    Drama drama(2, 10, 10);
     EXPECT_EQ(drama.next(nodes_at({3, 3, 3}), 10), Drama::Act::nothing);
     EXPECT_EQ(drama.next(nodes_at({4, 4, 3}), 11), Drama::Act::nothing)
         << "the victim itself has to be there";
+    auto early = nodes_at({4, 4, 4});
+    early[2].saved_step = 30;
+    EXPECT_EQ(drama.next(early, 11.5), Drama::Act::nothing) << "its checkpoint is not written yet";
     EXPECT_EQ(drama.next(nodes_at({4, 4, 4}), 12), Drama::Act::kill);
     EXPECT_EQ(drama.next(nodes_at({4, 4, 4}), 13), Drama::Act::nothing);
     EXPECT_EQ(drama.next(nodes_at({5, 4, 4}), 14), Drama::Act::restart);
@@ -51,10 +55,10 @@ TEST(Drama, Kills_after_two_fifths_and_returns_when_others_went_on) {
 }
 
 TEST(Drama, Returns_after_a_while_even_if_nobody_went_on) {
-    Drama drama(1, 10);
+    Drama drama(1, 10, 10);
     EXPECT_EQ(drama.next(nodes_at({4, 4}), 10), Drama::Act::kill);
     EXPECT_EQ(drama.next(nodes_at({4, 4}), 20), Drama::Act::nothing);
-    EXPECT_EQ(drama.next(nodes_at({4, 4}), 26), Drama::Act::restart);
+    EXPECT_EQ(drama.next(nodes_at({4, 4}), 41), Drama::Act::restart);
 }
 
 using Rounds = std::vector<std::vector<DemoRound>>;
