@@ -8,6 +8,7 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <set>
 
 #include "base/check.h"
 #include "base/rng.h"
@@ -76,8 +77,8 @@ class SimulatedHost : public gossip::Host {
     double now() const override { return s4u::Engine::get_clock(); }
     double unix_time() const override { return kUnixTimeAtStart + now(); }
     bool stopping() const override { return stopping_; }
-    void connect(const gossip::PeerId&, const std::string&) override {}
-    void disconnect(const gossip::PeerId&) override {}
+    void connect(const gossip::PeerId& peer, const std::string&) override { strangers_.erase(peer); }
+    void disconnect(const gossip::PeerId& peer) override { strangers_.insert(peer); }
     Traffic traffic() const override { return traffic_; }
 
     void sleep(double seconds) override {
@@ -124,6 +125,9 @@ class SimulatedHost : public gossip::Host {
         on_ = true;
         stopping_ = false;
         sleepers_ = 0;
+        strangers_.clear();
+        outgoing_.clear();
+        incoming_.clear();
         for (auto& queue : queues_) queue.clear();
         for (auto& semaphore : filled_) semaphore = s4u::Semaphore::create(0);
         wake_sleepers_ = s4u::Semaphore::create(0);
@@ -151,10 +155,26 @@ class SimulatedHost : public gossip::Host {
     }
 
   private:
+    // Messages of one sender on one topic arrive in the order of sending, as on a connection: a small one
+    // that overtakes a large one on the simulated links waits for it. Numbered anew with each start of either
+    // end.
     struct Delivery {
         gossip::Message message;
         std::uint64_t bytes = 0;
+        std::uint64_t sender_incarnation = 0;
+        std::uint64_t target_incarnation = 0;
+        std::uint64_t sequence = 0;
     };
+    struct Outgoing {
+        std::uint64_t target_incarnation = 0;
+        std::uint64_t next = 0;
+    };
+    struct Incoming {
+        std::uint64_t sender_incarnation = 0;
+        std::uint64_t next = 0;
+        std::map<std::uint64_t, gossip::Message> early;
+    };
+    using Channel = std::pair<std::size_t, std::size_t>;  // the other node, the topic
 
     s4u::Mailbox* mailbox() const { return s4u::Mailbox::by_name(id_.text()); }
 
@@ -166,7 +186,21 @@ class SimulatedHost : public gossip::Host {
             traffic_.bytes_received += delivery->bytes;
             world_.record(now(), world_.index.at(delivery->message.sender), node_,
                           gossip::kind_name(delivery->message.body), delivery->bytes);
-            deliver(std::move(delivery->message));
+            if (delivery->target_incarnation == incarnations_) arrive(std::move(*delivery));
+        }
+    }
+
+    void arrive(Delivery delivery) {
+        Incoming& channel = incoming_[{world_.index.at(delivery.message.sender),
+                                       slot(gossip::topic_of(delivery.message.body))}];
+        if (channel.sender_incarnation != delivery.sender_incarnation) {
+            channel = {.sender_incarnation = delivery.sender_incarnation};
+        }
+        channel.early.emplace(delivery.sequence, std::move(delivery.message));
+        while (!channel.early.empty() && channel.early.begin()->first == channel.next) {
+            deliver(std::move(channel.early.begin()->second));
+            channel.early.erase(channel.early.begin());
+            ++channel.next;
         }
     }
 
@@ -181,6 +215,9 @@ class SimulatedHost : public gossip::Host {
     std::array<std::deque<gossip::Message>, kTopics> queues_;
     std::array<s4u::SemaphorePtr, kTopics> filled_;
     s4u::SemaphorePtr wake_sleepers_;
+    std::set<gossip::PeerId> strangers_;
+    std::map<Channel, Outgoing> outgoing_;
+    std::map<Channel, Incoming> incoming_;
     Traffic traffic_;
 };
 
@@ -212,7 +249,9 @@ Status SimulatedHost::send(const gossip::PeerId& to, gossip::Body body, SharedBy
         return {};
     }
     const auto found = world_.index.find(to);
-    if (found == world_.index.end()) return Error{ErrorCode::refused, "unknown peer " + to.short_name()};
+    if (found == world_.index.end() || strangers_.count(to) == 1) {
+        return Error{ErrorCode::refused, "unknown peer " + to.short_name()};
+    }
     SimulatedHost& target = *world_.hosts[found->second];
     if (!target.is_on()) {
         ++traffic_.messages_lost;
@@ -226,7 +265,13 @@ Status SimulatedHost::send(const gossip::PeerId& to, gossip::Body body, SharedBy
         ++world_.lost;
         return {};
     }
-    auto delivery = std::make_unique<Delivery>(Delivery{{id_, std::move(body), std::move(payload)}, bytes});
+    Outgoing& channel = outgoing_[{found->second, slot(gossip::topic_of(body))}];
+    if (channel.target_incarnation != target.incarnations_) channel = {target.incarnations_, 0};
+    auto delivery = std::make_unique<Delivery>(Delivery{{id_, std::move(body), std::move(payload)},
+                                                        bytes,
+                                                        incarnations_,
+                                                        target.incarnations_,
+                                                        channel.next++});
     target.mailbox()->put_init(delivery.release(), bytes)->detach([](void* undelivered) {
         delete static_cast<Delivery*>(undelivered);
     });

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <thread>
-
 #include "kernels/quantize/quantize.h"
 
 namespace Atoll::gossip {
@@ -14,7 +12,6 @@ constexpr std::size_t kParallelCountMin = std::size_t{1} << 16U;
 }  // namespace
 
 CodecThreads::CodecThreads(int threads) {
-    if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     if (threads > 1) pool_ = std::make_unique<kernels::ThreadPool>(threads);
 }
 

@@ -19,7 +19,7 @@ namespace Atoll::gossip {
 // Cuts a vector among threads on block boundaries: the bytes are the same for any number of threads.
 class CodecThreads {
   public:
-    // threads <= 0: one per core.
+    // threads, the caller included; <= 1: only the caller.
     explicit CodecThreads(int threads);
     void run(std::size_t count, const std::function<void(std::size_t begin, std::size_t end)>& task) const;
 
