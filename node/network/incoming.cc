@@ -6,11 +6,26 @@
 
 namespace Atoll::node {
 
-std::shared_ptr<Arrival> Incoming::chunk(const gossip::PeerId& from, const FrameHead& head, ByteView data,
+// Forgets what will never be finished, and the peer's stalest payload if it has too many begun.
+void Incoming::make_room(const Source& from, double now) {
+    arrivals_.erase(from);
+    std::erase_if(arrivals_,
+                  [now](const auto& entry) { return now - entry.second->touched > kUnfinishedSeconds; });
+    auto stalest = arrivals_.end();
+    int count = 0;
+    for (auto it = arrivals_.begin(); it != arrivals_.end(); ++it) {
+        if (it->first.peer != from.peer) continue;
+        ++count;
+        if (stalest == arrivals_.end() || it->second->touched < stalest->second->touched) stalest = it;
+    }
+    if (count >= kUnfinishedPerPeerMax) arrivals_.erase(stalest);
+}
+
+std::shared_ptr<Arrival> Incoming::chunk(const Source& from, const FrameHead& head, ByteView data, double now,
                                          std::string& problem) {
     problem.clear();
     if (head.index == 0) {
-        arrivals_.erase(from);
+        make_room(from, now);
         if (head.total == 0 || head.total > payload_bytes_max_) {
             problem = fmt::format("announced a payload of {} bytes; the limit is {}", head.total,
                                   payload_bytes_max_);
@@ -37,11 +52,11 @@ std::shared_ptr<Arrival> Incoming::chunk(const gossip::PeerId& from, const Frame
     std::memcpy(arrival.buffer.bytes.get() + arrival.received, data.data(), data.size());
     arrival.received += data.size();
     ++arrival.next_index;
+    arrival.touched = now;
     return it->second;
 }
 
-std::shared_ptr<Arrival> Incoming::end(const gossip::PeerId& from, const FrameHead& head,
-                                       std::string& problem) {
+std::shared_ptr<Arrival> Incoming::end(const Source& from, const FrameHead& head, std::string& problem) {
     problem.clear();
     const auto it = arrivals_.find(from);
     if (it == arrivals_.end()) return nullptr;

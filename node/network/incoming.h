@@ -1,5 +1,5 @@
-// Payloads on their way in: chunks of each peer put together in order, and hashed on another thread as they
-// come.
+// Payloads on their way in: chunks of each connection put together in order, and hashed on another thread as
+// they come.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@ struct Arrival {
     std::uint32_t transfer;
     std::uint32_t next_index = 0;
     std::size_t received = 0;  // socket thread
+    double touched = 0;        // socket thread: when its last chunk came
     kernels::TreeHash hash;    // hashing thread
 };
 
@@ -32,20 +33,32 @@ class Incoming {
     Incoming(std::uint64_t payload_bytes_max, BufferPool& pool)
         : payload_bytes_max_(payload_bytes_max), pool_(pool) {}
 
+    // A connection of a peer: chunks keep their order on one, not across. Between two peers there may be two
+    // (each dialled the other), and a sender may change over after a payload.
+    struct Source {
+        gossip::PeerId peer;
+        std::string connection;  // routing id, or empty for the one we dialled
+        auto operator<=>(const Source&) const = default;
+    };
+
     // Puts one chunk in its place. Null if it does not belong there; then `problem` says why, once for a
     // payload: it is empty for the rest of a payload that was given up before.
-    [[nodiscard]] std::shared_ptr<Arrival> chunk(const gossip::PeerId& from, const FrameHead& head,
-                                                 ByteView data, std::string& problem);
+    [[nodiscard]] std::shared_ptr<Arrival> chunk(const Source& from, const FrameHead& head, ByteView data,
+                                                 double now, std::string& problem);
     // The complete payload whose envelope has come; null as above.
-    [[nodiscard]] std::shared_ptr<Arrival> end(const gossip::PeerId& from, const FrameHead& head,
+    [[nodiscard]] std::shared_ptr<Arrival> end(const Source& from, const FrameHead& head,
                                                std::string& problem);
-    void forget(const gossip::PeerId& peer) { arrivals_.erase(peer); }
+    void forget(const Source& from) { arrivals_.erase(from); }
+
+    static constexpr double kUnfinishedSeconds = 120;  // without a chunk: its connection is gone
+    static constexpr int kUnfinishedPerPeerMax = 4;
 
   private:
     std::uint64_t payload_bytes_max_;
     BufferPool& pool_;
-    std::map<gossip::PeerId, std::shared_ptr<Arrival>>
-        arrivals_;  // one a peer: its bulk lane is one ordered stream
+    void make_room(const Source& from, double now);
+
+    std::map<Source, std::shared_ptr<Arrival>> arrivals_;
 };
 
 }  // namespace Atoll::node

@@ -77,19 +77,23 @@ void Link::greet(double now) {
     }
 }
 
-bool Link::uses_dealer(const Way& way, double now) const {
-    return way.dealer && (way.route.empty() || now - way.dealer_heard < kFreshSeconds ||
-                          way.dealer_heard >= way.route_heard);
+bool Link::uses_dealer(const Way& way) { return way.dealer && (way.route.empty() || way.on_dealer); }
+
+// Where each side dialled the other, one connection is kept to as long as it is good: chunks keep their order
+// only on one, and a hello may wait behind many chunks.
+void Link::choose(Way& way) {
+    if (way.on_dealer && way.route_heard - way.dealer_heard > kSilentSeconds) way.on_dealer = false;
+    if (!way.on_dealer && way.dealer_heard - way.route_heard > kSilentSeconds) way.on_dealer = true;
 }
 
-bool Link::bulk_is_dialled(double now) const {
-    return uses_dealer(ways_[static_cast<std::size_t>(Lane::bulk)], now);
-}
+bool Link::bulk_is_dialled() const { return uses_dealer(ways_[static_cast<std::size_t>(Lane::bulk)]); }
 
-Link::Sent Link::send(Lane lane, const FrameHead& head, zmq::message_t data, double now) {
+Link::Sent Link::send(Lane lane, const FrameHead& head, zmq::message_t data) {
     Way& way = ways_[static_cast<std::size_t>(lane)];
     const std::size_t bytes = kFrameHeadBytes + data.size();
-    const bool dealer = uses_dealer(way, now);
+    const bool between_payloads = head.kind != FrameKind::end && head.index == 0;
+    if (between_payloads) choose(way);
+    const bool dealer = uses_dealer(way);
     if (!dealer && way.route.empty()) return Sent::failed;
     const int error = dealer ? send_frame(*way.dealer, "", head, std::move(data))
                              : send_frame(router_, way.route, head, std::move(data));
@@ -98,12 +102,15 @@ Link::Sent Link::send(Lane lane, const FrameHead& head, zmq::message_t data, dou
         return Sent::yes;
     }
     if (error == EAGAIN) return Sent::not_now;
-    if (!dealer) way.route.clear();  // EHOSTUNREACH: that connection is gone
+    if (!dealer) {  // EHOSTUNREACH: that connection is gone
+        way.route.clear();
+        way.on_dealer = true;
+    }
     return Sent::failed;
 }
 
-Link::Sent Link::send_message(ByteView envelope, double now) {
-    return send(Lane::control, {.kind = FrameKind::message}, copied(envelope), now);
+Link::Sent Link::send_message(ByteView envelope) {
+    return send(Lane::control, {.kind = FrameKind::message}, copied(envelope));
 }
 
 bool Link::wants_bulk(const Departure& departure) const {
@@ -116,23 +123,22 @@ void Link::next_departure() {
     next_index_ = 0;
 }
 
-Link::Sent Link::send_next(Departure& departure, double now, bool& done) {
+Link::Sent Link::send_next(Departure& departure, bool& done) {
     const FrameHead head{.kind = FrameKind::chunk,
                          .transfer = transfer_,
                          .index = next_index_,
                          .total = departure.payload.size()};
     const std::size_t size = chunk_size(head.total, next_index_);
     if (size > 0) {
-        const Sent sent =
-            send(Lane::bulk, head,
-                 shared(departure.payload.slice(std::size_t{next_index_} * kChunkBytes, size)), now);
+        const Sent sent = send(Lane::bulk, head,
+                               shared(departure.payload.slice(std::size_t{next_index_} * kChunkBytes, size)));
         if (sent == Sent::yes) ++next_index_;
         return sent;
     }
     const Sent sent =
         send(Lane::bulk,
              {.kind = FrameKind::end, .transfer = transfer_, .index = next_index_, .total = head.total},
-             copied(departure.envelope), now);
+             copied(departure.envelope));
     done = sent == Sent::yes;
     return sent;
 }

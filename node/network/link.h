@@ -42,14 +42,14 @@ class Link {
     void greet(double now);
 
     enum class Sent { yes, not_now, failed };
-    [[nodiscard]] Sent send_message(ByteView envelope, double now);
+    [[nodiscard]] Sent send_message(ByteView envelope);
     // The next chunk or the envelope of `departure`; sets `done` after the last.
-    [[nodiscard]] Sent send_next(Departure& departure, double now, bool& done);
+    [[nodiscard]] Sent send_next(Departure& departure, bool& done);
     // Begins another payload: the next send_next() starts at its first chunk.
     void next_departure();
     // Whether send_next() has something to send, and whether to wait for ZeroMQ or merely try again soon.
     [[nodiscard]] bool wants_bulk(const Departure& departure) const;
-    [[nodiscard]] bool bulk_is_dialled(double now) const;
+    [[nodiscard]] bool bulk_is_dialled() const;
 
     [[nodiscard]] std::uint64_t bytes_sent() const { return bytes_sent_; }
 
@@ -61,10 +61,11 @@ class Link {
         double next_hello = 0;
         std::string route;  // on the router, empty: the peer has not dialled us
         double route_heard = -1e9;
+        bool on_dealer = true;  // which of the two is used, where there are both
     };
-    [[nodiscard]] Sent send(Lane lane, const FrameHead& head, zmq::message_t data, double now);
-    [[nodiscard]] bool uses_dealer(const Way& way, double now) const;
-
+    [[nodiscard]] Sent send(Lane lane, const FrameHead& head, zmq::message_t data);
+    [[nodiscard]] static bool uses_dealer(const Way& way);
+    static void choose(Way& way);
     void dial(Lane lane);
 
     zmq::context_t& context_;

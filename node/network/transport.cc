@@ -109,12 +109,12 @@ class Transport::Impl {
     void wake() const;
     void update_links();
     bool serve_links(double now, bool flushing);  // true if some peer has to be tried again soon
-    bool serve_bulk(const gossip::PeerId& peer, Link& link, double now);
+    bool serve_bulk(const gossip::PeerId& peer, Link& link);
     void receive_from_router(double now);
     void receive_from_dealer(const gossip::PeerId& peer, zmq::socket_t& dealer, double now);
     void dispatch(const gossip::PeerId& from, const std::string& route, const FrameHead& head,
                   zmq::message_t& data, double now);
-    void arrived(const gossip::PeerId& from, const FrameHead& head, ByteView data);
+    void arrived(const Incoming::Source& source, const FrameHead& head, ByteView data, double now);
     void receive_from_guest(const std::string& route, const std::string& user, const FrameHead& head,
                             ByteView data);
     void serve_guests();
@@ -325,7 +325,7 @@ void Transport::Impl::run() {
                 zmq::socket_t* dealer = link.dialled(lane);
                 if (dealer == nullptr) continue;
                 short events = ZMQ_POLLIN;
-                if (lane == Lane::bulk && link.bulk_is_dialled(now)) {
+                if (lane == Lane::bulk && link.bulk_is_dialled()) {
                     const auto departure = front_payload(peer);
                     if (departure && link.wants_bulk(*departure)) events |= ZMQ_POLLOUT;
                 }
@@ -383,7 +383,7 @@ bool Transport::Impl::serve_links(double now, bool flushing) {
             const Bytes envelope = std::move(it->second.messages.front());
             it->second.messages.pop_front();
             lock.unlock();
-            const Link::Sent sent = link.send_message(envelope, now);
+            const Link::Sent sent = link.send_message(envelope);
             if (sent == Link::Sent::failed)
                 lost(id.short_name(), "it cannot be delivered: the connection is gone");
             if (sent == Link::Sent::not_now) {
@@ -394,19 +394,19 @@ bool Transport::Impl::serve_links(double now, bool flushing) {
                 break;
             }
         }
-        if (!flushing) again = serve_bulk(id, link, now) || again;
+        if (!flushing) again = serve_bulk(id, link) || again;
         bytes_sent_ += link.bytes_sent() - before;
     }
     return again;
 }
 
-bool Transport::Impl::serve_bulk(const gossip::PeerId& peer, Link& link, double now) {
+bool Transport::Impl::serve_bulk(const gossip::PeerId& peer, Link& link) {
     for (int i = 0; i < kChunksPerTurn; ++i) {
         const auto departure = front_payload(peer);
         if (!departure || !link.wants_bulk(*departure)) return false;
         bool done = false;
-        const Link::Sent sent = connected(peer) ? link.send_next(*departure, now, done) : Link::Sent::failed;
-        if (sent == Link::Sent::not_now) return !link.bulk_is_dialled(now);
+        const Link::Sent sent = connected(peer) ? link.send_next(*departure, done) : Link::Sent::failed;
+        if (sent == Link::Sent::not_now) return !link.bulk_is_dialled();
         if (sent == Link::Sent::failed)
             lost(peer.short_name(), "a payload cannot be delivered: the connection is gone");
         if (done || sent == Link::Sent::failed) {
@@ -506,7 +506,7 @@ void Transport::Impl::dispatch(const gossip::PeerId& from, const std::string& ro
             }
             return handler_.on_message(from, view_of(data), {}, empty_hash_);
         case FrameKind::chunk:
-        case FrameKind::end: return arrived(from, head, view_of(data));
+        case FrameKind::end: return arrived({from, route}, head, view_of(data), now);
     }
 }
 
@@ -516,20 +516,22 @@ void Transport::Impl::answer_hello(const std::string& route, ByteView data) {
         bytes_sent_ += kFrameHeadBytes + data.size();
 }
 
-void Transport::Impl::arrived(const gossip::PeerId& from, const FrameHead& head, ByteView data) {
+void Transport::Impl::arrived(const Incoming::Source& source, const FrameHead& head, ByteView data,
+                              double now) {
+    const gossip::PeerId& from = source.peer;
     std::string problem;
     std::shared_ptr<Arrival> arrival;
     if (head.kind == FrameKind::chunk) {
-        arrival = incoming_.chunk(from, head, data, problem);
+        arrival = incoming_.chunk(source, head, data, now, problem);
         if (arrival && !options_.plain_for_benchmarks) {
             arrival_hasher_.post(
                 [arrival, received = arrival->received] { arrival->hash.advance(received); });
         }
     } else if (data.empty() || data.size() > kFrameBytesMax) {
-        incoming_.forget(from);
+        incoming_.forget(source);
         problem = fmt::format("an envelope of {} bytes; the limit is {}", data.size(), kFrameBytesMax);
     } else {
-        arrival = incoming_.end(from, head, problem);
+        arrival = incoming_.end(source, head, problem);
         if (arrival) {
             arrival_hasher_.post([this, from, arrival, envelope = Bytes(data.begin(), data.end())] {
                 const Hash hash = options_.plain_for_benchmarks ? Hash{} : arrival->hash.finish();
