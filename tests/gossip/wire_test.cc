@@ -17,8 +17,8 @@ namespace {
 
 using testing::identity_named;
 using testing::message_samples;
-using testing::TestRun;
 using testing::Sample;
+using testing::TestRun;
 
 const TestRun kRun;
 const Identity kSender = identity_named("member");
