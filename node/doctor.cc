@@ -183,7 +183,7 @@ CheckResult check_gpu() {
                        "nvidia-smi; in a container start it with --gpus all");
     if (!build_info().cuda)
         return limited(fmt::format("{} GPU, but this build has no CUDA", count),
-                       "install the CUDA toolkit and build again");
+                       "this version computes on the CPU: nothing to mend");
     return good(fmt::format("{} GPU", count));
 }
 

@@ -92,24 +92,17 @@ Result<double> measure_node(const Config& config, std::int64_t nodes) {
 
 Result<std::unique_ptr<Config>> demo_config(const GlobalFlags& flags, const DemoRequest& request) {
     const std::string shards = (request.folder / "data").string();
-    std::vector<Override> choices = {
+    const std::vector<Override> choices = {
         {"run.name", "demo", "demo", true},
         {"run.members_min", std::to_string(request.nodes), "demo", false},
         {"optimizer.learning_rate", "0.003", "demo", true},
+        {"optimizer.batch_sequences", "4", "demo", true},
         {"averaging.deadline_seconds", "10", "demo", true},
         {"local.data", shards, "demo", false},
         {"local.threads", "1", "demo", true},
         {"local.validation_batches", std::to_string(kHeldOutBatches), "demo", true},
         {"local.validation_rounds", "0", "demo", true},
     };
-    ATOLL_ASSIGN(const auto chosen, load_config(flags));
-    if (chosen->options.find("model.preset")->origin == "default") {
-        // In a minute and a half many small steps learn more than fewer large ones: 1.69 nats per byte
-        // against 1.85 with the 4 layers and 128 bytes of context of the preset `tiny`, and batches of 8.
-        choices.insert(choices.end(), {{"model.layers", "2", "demo", true},
-                                       {"model.context", "64", "demo", true},
-                                       {"optimizer.batch_sequences", "4", "demo", true}});
-    }
     return load_config(flags, choices);
 }
 
