@@ -182,7 +182,15 @@ class SimulatedHost : public gossip::Host {
     void carry() {
         mailbox()->set_receiver(s4u::Actor::self());
         for (;;) {
-            std::unique_ptr<Delivery> delivery(mailbox()->get<Delivery>());
+            std::unique_ptr<Delivery> delivery;
+            try {
+                delivery.reset(mailbox()->get<Delivery>());
+            } catch (
+                const simgrid::NetworkFailureException&) {  // the sender was switched off in mid-transfer
+                ++traffic_.messages_lost;
+                ++world_.lost;
+                continue;
+            }
             traffic_.bytes_received += delivery->bytes;
             world_.record(now(), world_.index.at(delivery->message.sender), node_,
                           gossip::kind_name(delivery->message.body), delivery->bytes);

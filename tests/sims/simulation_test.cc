@@ -150,6 +150,26 @@ TEST(Simulation, A_machine_switched_off_loses_what_flows_and_starts_anew) {
     EXPECT_THAT(said, testing::Not(HasSubstr("incarnation 0 got")));
 }
 
+TEST(Simulation, A_sender_switched_off_in_mid_transfer_harms_nobody_else) {
+    Scenario scenario = two_sites();
+    scenario.faults.script = {"1 off 0"};
+    const std::string said =
+        simulate(scenario, {}, [](auto& out, const auto& peers, std::size_t node, std::uint64_t, Host& host) {
+            if (node == 0) {
+                ASSERT_TRUE(host.send(peers[1], gossip::Leave{}, SharedBytes(Bytes(50 * kMegabyte))).ok());
+                host.sleep(100);
+            } else if (node == 1) {
+                const auto message = host.receive(Topic::membership, 50);
+                out << "got " << (message ? gossip::kind_name(message->body) : "nothing") << "\n";
+            } else if (node == 2) {
+                host.sleep(3);
+                ASSERT_TRUE(host.send(peers[1], gossip::Heartbeat{}).ok());
+            }
+        });
+    EXPECT_THAT(said, HasSubstr("got Heartbeat"));
+    EXPECT_EQ(number_after(said, " lost "), 1) << said;
+}
+
 TEST(Simulation, Lost_messages_are_counted_and_follow_the_probability) {
     const std::string said = simulate(two_sites(), {.loss = 0.3, .seed = 3},
                                       [](auto& out, const auto& peers, std::size_t node, auto, Host& host) {
