@@ -15,9 +15,8 @@ namespace Atoll::model {
 enum class Keep {
     everything,  // fastest for small models
     expensive,   // normalised inputs and the MLP's activated values are computed again from what they came
-                // from: 10 instead of 16 values per token and channel (gpt2), for about 1% more time from 100
-                // M parameters on
-    nothing,  // no backward pass: one block's worth of memory
+                 // from: 10 instead of 16 values per token and channel (gpt2), for a little more time
+    nothing,     // no backward pass: one block's worth of memory
 };
 
 // q, k and v of one block (or their gradients), each row `*_stride` floats after the previous token's. Fused:

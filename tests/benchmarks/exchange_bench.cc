@@ -1,6 +1,6 @@
 // One exchange of a 124M-parameter fp32 vector between two processes on loopback: ours (whole node transport:
-// chunks, tree hash, signed envelope, reassembly) against bare libzmq with the same frames, without and with
-// CURVE.
+// chunks, tree hash, an envelope without its signature, reassembly) against bare libzmq with the same frames,
+// without and with CURVE.
 //
 //   exchange_bench [megabytes] [repetitions]
 //
