@@ -137,6 +137,11 @@ void bind_gossip(Options& options, RunConfig& config) {
                 "bits a value costs on the wire (atoll list codecs)");
     options.add(kShared, "codec.error_feedback", &config.codec.error_feedback,
                 "what a codec lost is added to what is sent next");
+    options.add(kShared, "codec.rounding", &config.codec.rounding, OneOf{{"nearest", "stochastic"}},
+                "stochastic: at random so that the mean is exact (unbiased), where the codec can");
+    options.add(kShared, "codec.density", &config.codec.density, Range{0, 1},
+                "fraction of the values that a sparse codec sends; 0 = the codec's own");
+    options.add(kShared, "codec.rank", &config.codec.rank, Range{1, 1024}, "of the factors of low_rank");
 }
 
 }  // namespace

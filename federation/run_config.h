@@ -83,6 +83,9 @@ struct RunConfig {
     struct CodecTable {
         std::string name = "int8_block";
         bool error_feedback = true;
+        std::string rounding = "nearest";  // or stochastic (unbiased), where the codec can
+        double density = 0;                // of sparse codecs; 0 = the codec's own
+        std::int64_t rank = 4;             // of low_rank
     } codec;
 
   private:

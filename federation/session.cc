@@ -15,7 +15,12 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                const SessionOptions& options) {
     std::unique_ptr<Session> session(new Session(worker, host, options));
     session->seed_ = static_cast<std::uint64_t>(config.run.seed);
-    ATOLL_ASSIGN(session->codec_, gossip::make_codec(config.codec.name, options.threads));
+    ATOLL_ASSIGN(session->codec_,
+                 gossip::make_codec(config.codec.name, {.threads = options.threads,
+                                                        .stochastic = config.codec.rounding == "stochastic",
+                                                        .density = config.codec.density,
+                                                        .rank = config.codec.rank,
+                                                        .layout = &worker.layout()}));
     ATOLL_ASSIGN(session->topology_,
                  gossip::make_topology(config.topology.name,
                                        {.degree = config.topology.degree, .seed = session->seed_}));
@@ -24,6 +29,7 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                            .topology = *session->topology_,
                                            .options = {.deadline_seconds = config.averaging.deadline_seconds,
                                                        .stages = config.averaging.stages,
+                                                       .seed = session->seed_,
                                                        .norm_ratio_max = config.averaging.norm_ratio_max}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
     ATOLL_ASSIGN(session->algorithm_, make_algorithm(config.algorithm.name, config, worker.layout().size()));

@@ -21,7 +21,7 @@ Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<
       outer_(std::move(outer)),
       anchor_(parameters),
       delta_(parameters) {
-    auto exact = gossip::make_codec("none", 1);
+    auto exact = gossip::make_codec("none", {});
     ATOLL_CHECK(exact.ok());
     exact_ = std::move(*exact);
     slice_ = kernels::FlatBuffer(anchor_slice().size());  // the first slice: none is longer

@@ -39,6 +39,7 @@ struct AverageReport {
 struct AveragingOptions {
     double deadline_seconds = 30;  // of one gossip stage
     std::int64_t stages = 0;       // 0: the period of the topology (the exact mean where it is exact)
+    std::uint64_t seed = 0;        // the run's: of the codecs' random choices
     double norm_ratio_max = 100;   // a share whose norm is more than this many times our own is refused
 };
 

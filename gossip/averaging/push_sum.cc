@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "gossip/averaging/entries.h"
+#include "gossip/codec/seed.h"
 #include "gossip/limits.h"
 #include "kernels/quantize/quantize.h"
 
@@ -137,11 +138,14 @@ SharedBytes PushSum::encode_parts(std::vector<SharePart>& described) {
     // written.
     const std::shared_ptr<std::byte[]> buffer = std::make_shared_for_overwrite<std::byte[]>(bytes);
     std::size_t at = 0;
-    for (const AveragePart& part : parts_) {
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+        const AveragePart& part = parts_[i];
         const std::span<float> residual =
             stage_ < part.residuals.size() ? part.residuals[stage_] : std::span<float>{};
         const std::size_t room = part.codec->encoded_bytes(part.values.size());
-        const std::size_t written = part.codec->encode(part.values, residual, {buffer.get() + at, room}, {});
+        const CodecSeed seed = codec_seed(context_.options.seed, context_.host.self(), round_, stage_, i);
+        const std::size_t written =
+            part.codec->encode(part.values, residual, {buffer.get() + at, room}, {}, seed);
         described.push_back({part.codec->wire_id(), part.values.size(), written});
         at += written;
     }

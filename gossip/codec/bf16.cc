@@ -3,7 +3,7 @@
 
 namespace Atoll::gossip {
 
-std::unique_ptr<Codec> make_bf16_codec(int threads) {
+std::unique_ptr<Codec> make_bf16_codec(const CodecOptions& options) {
     return std::make_unique<PlainCodec>(PlainFormat{.name = "bf16",
                                                     .wire_id = 1,
                                                     .value_bytes = 2,
@@ -11,7 +11,7 @@ std::unique_ptr<Codec> make_bf16_codec(int threads) {
                                                     .quantize = kernels::quantize_bf16,
                                                     .dequantize = kernels::dequantize_bf16,
                                                     .all_finite = kernels::all_finite_bf16},
-                                        threads);
+                                        options.threads);
 }
 
 }  // namespace Atoll::gossip

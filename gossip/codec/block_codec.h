@@ -30,7 +30,7 @@ class BlockCodec : public Codec {
     [[nodiscard]] bool lossless() const override { return false; }
 
     std::size_t encode(std::span<const float> values, std::span<float> residual, std::span<std::byte> out,
-                       std::span<float> decoded) const override {
+                       std::span<float> decoded, const CodecSeed&) const override {
         ATOLL_CHECK(out.size() >= encoded_bytes(values.size()));
         ATOLL_CHECK(residual.empty() || residual.size() == values.size());
         ATOLL_CHECK(decoded.empty() || decoded.size() == values.size());

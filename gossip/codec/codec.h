@@ -12,7 +12,18 @@
 #include "base/bytes.h"
 #include "base/result.h"
 
+namespace Atoll::kernels {
+class Layout;
+}
+
 namespace Atoll::gossip {
+
+// What a codec's random choices follow from, new for every call: choices that all members must share (which
+// coordinates are sent) and choices that must not be the same at two members (the noise of rounding).
+struct CodecSeed {
+    std::uint64_t shared = 0;
+    std::uint64_t own = 0;
+};
 
 class Codec {
   public:
@@ -26,14 +37,24 @@ class Codec {
     // Encodes x = values (+ residual, if given) in one pass over memory; out has encoded_bytes(values.size())
     // bytes. residual, if not empty, becomes x - decoded(x) (error feedback, Seide et al. 2014); decoded, if
     // not empty, receives what the receiver will see. `residual` may not alias `values`; `decoded` may alias
-    // `values`. Returns the bytes written. Precondition: values are finite.
+    // `values`. The bytes are a function of x and `seed` alone. Returns the bytes written. Precondition:
+    // values are finite.
     virtual std::size_t encode(std::span<const float> values, std::span<float> residual,
-                               std::span<std::byte> out, std::span<float> decoded) const = 0;
+                               std::span<std::byte> out, std::span<float> decoded,
+                               const CodecSeed& seed) const = 0;
 
     // out[i] = decoded value * scale, or += if accumulate. Errors (corrupt): wrong length, a non-finite scale
     // or value; then `out` is untouched.
     [[nodiscard]] virtual Status decode(ByteView bytes, std::span<float> out, float scale,
                                         bool accumulate) const = 0;
+};
+
+struct CodecOptions {
+    int threads = 1;          // the caller included
+    bool stochastic = false;  // round at random so that the mean is exact (unbiased), where a codec can
+    double density = 0;       // fraction of the values that a sparse codec sends; 0 = its own default
+    std::int64_t rank = 4;    // of the factors of low_rank
+    const kernels::Layout* layout = nullptr;  // shapes of the flat vector, for codecs that see matrices
 };
 
 struct CodecEntry {
@@ -45,13 +66,13 @@ struct CodecEntry {
     // the smallest normal number; magnitudes beyond 3.3e38 for bf16 and int8_block, 2.9e38 for int4_block
     // saturate).
     double error_max;
-    std::unique_ptr<Codec> (*make)(int threads);
+    std::unique_ptr<Codec> (*make)(const CodecOptions& options);
 };
 
 // Every codec, in order of wire id.
 [[nodiscard]] std::span<const CodecEntry> codecs();
 // Errors (invalid): unknown name, with the nearest known one.
-[[nodiscard]] Result<std::unique_ptr<Codec>> make_codec(std::string_view name, int threads);
+[[nodiscard]] Result<std::unique_ptr<Codec>> make_codec(std::string_view name, const CodecOptions& options);
 // nullptr for an unknown id.
 [[nodiscard]] const CodecEntry* find_codec(std::uint8_t wire_id);
 

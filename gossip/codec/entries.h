@@ -11,10 +11,10 @@
 
 namespace Atoll::gossip {
 
-[[nodiscard]] std::unique_ptr<Codec> make_none_codec(int threads);
-[[nodiscard]] std::unique_ptr<Codec> make_bf16_codec(int threads);
-[[nodiscard]] std::unique_ptr<Codec> make_int8_block_codec(int threads);
-[[nodiscard]] std::unique_ptr<Codec> make_int4_block_codec(int threads);
+[[nodiscard]] std::unique_ptr<Codec> make_none_codec(const CodecOptions& options);
+[[nodiscard]] std::unique_ptr<Codec> make_bf16_codec(const CodecOptions& options);
+[[nodiscard]] std::unique_ptr<Codec> make_int8_block_codec(const CodecOptions& options);
+[[nodiscard]] std::unique_ptr<Codec> make_int4_block_codec(const CodecOptions& options);
 
 // Cuts a vector among threads on block boundaries: the bytes are the same for any number of threads.
 class CodecThreads {

@@ -3,7 +3,7 @@
 
 namespace Atoll::gossip {
 
-std::unique_ptr<Codec> make_none_codec(int threads) {
+std::unique_ptr<Codec> make_none_codec(const CodecOptions& options) {
     return std::make_unique<PlainCodec>(PlainFormat{.name = "none",
                                                     .wire_id = 0,
                                                     .value_bytes = 4,
@@ -11,7 +11,7 @@ std::unique_ptr<Codec> make_none_codec(int threads) {
                                                     .quantize = kernels::quantize_fp32,
                                                     .dequantize = kernels::dequantize_fp32,
                                                     .all_finite = kernels::all_finite_fp32},
-                                        threads);
+                                        options.threads);
 }
 
 }  // namespace Atoll::gossip

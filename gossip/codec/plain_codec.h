@@ -32,7 +32,7 @@ class PlainCodec : public Codec {
     [[nodiscard]] bool lossless() const override { return format_.lossless; }
 
     std::size_t encode(std::span<const float> values, std::span<float> residual, std::span<std::byte> out,
-                       std::span<float> decoded) const override {
+                       std::span<float> decoded, const CodecSeed&) const override {
         ATOLL_CHECK(out.size() >= encoded_bytes(values.size()));
         ATOLL_CHECK(residual.empty() || residual.size() == values.size());
         ATOLL_CHECK(decoded.empty() || decoded.size() == values.size());

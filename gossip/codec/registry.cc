@@ -25,10 +25,10 @@ constexpr std::array kCodecs = {
 
 std::span<const CodecEntry> codecs() { return kCodecs; }
 
-Result<std::unique_ptr<Codec>> make_codec(std::string_view name, int threads) {
+Result<std::unique_ptr<Codec>> make_codec(std::string_view name, const CodecOptions& options) {
     const auto* it = std::ranges::find(kCodecs, name, &CodecEntry::name);
     if (it == kCodecs.end()) return unknown_name("codec", name, codecs());
-    return it->make(threads);
+    return it->make(options);
 }
 
 const CodecEntry* find_codec(std::uint8_t wire_id) {

@@ -48,17 +48,17 @@ void report(std::string_view what, int threads, double fp32_bytes, double moved_
 
 void run_codec(const gossip::CodecEntry& entry, int threads, Buffers& buffers, int repetitions,
                double memcpy_rate) {
-    const auto codec = entry.make(threads);
+    const auto codec = entry.make({.threads = threads});
     const std::span<float> values = buffers.values.span();
     const auto fp32_bytes = static_cast<double>(values.size_bytes());
     const auto out =
         std::as_writable_bytes(buffers.encoded.span()).first(codec->encoded_bytes(values.size()));
     const auto encoded_bytes = static_cast<double>(out.size());
     const std::string name(entry.name);
-    const double encode = best_seconds(repetitions, [&] { codec->encode(values, {}, out, {}); });
+    const double encode = best_seconds(repetitions, [&] { codec->encode(values, {}, out, {}, {}); });
     report(name + " encode", threads, fp32_bytes, fp32_bytes + encoded_bytes, encode, memcpy_rate);
     const double feedback =
-        best_seconds(repetitions, [&] { codec->encode(values, buffers.residual.span(), out, {}); });
+        best_seconds(repetitions, [&] { codec->encode(values, buffers.residual.span(), out, {}, {}); });
     report(name + " encode, feedback", threads, fp32_bytes, 3 * fp32_bytes + encoded_bytes, feedback,
            memcpy_rate);
     const double decode =

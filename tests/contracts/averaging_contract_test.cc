@@ -76,7 +76,7 @@ class AveragingContract : public testing::TestWithParam<Case> {
     }
 
     std::unique_ptr<Topology> topology_ = GetParam().topology->make({.degree = 2, .seed = 3});
-    std::unique_ptr<Codec> exact_codec_ = make_codec("none", 1).value();
+    std::unique_ptr<Codec> exact_codec_ = make_codec("none", {}).value();
 };
 
 TEST_P(AveragingContract, Everybody_present_gives_the_mean_where_the_topology_is_exact) {
@@ -101,7 +101,7 @@ TEST_P(AveragingContract, Everybody_present_gives_the_mean_where_the_topology_is
 
 TEST_P(AveragingContract, The_mean_of_what_everybody_sends_is_conserved_by_every_codec) {
     for (const CodecEntry& entry : codecs()) {
-        const auto codec = entry.make(1);
+        const auto codec = entry.make({});
         const std::size_t n = 6;
         Vectors vectors = random_vectors(n, 600, 5);
         const std::vector<double> mean = mean_of(vectors);
@@ -131,7 +131,7 @@ TEST_P(AveragingContract, Equal_inputs_stay_as_they_are) {
 TEST_P(AveragingContract, Alone_nothing_is_sent_and_nothing_changes) {
     Vectors vectors = random_vectors(1, 100, 9);
     const Vectors input = vectors;
-    const auto codec = make_codec("int4_block", 1).value();
+    const auto codec = make_codec("int4_block", {}).value();
     const Outcome outcome = average(vectors, *codec);
     EXPECT_EQ(vectors, input);
     EXPECT_EQ(outcome.traffic[0], 0U);
@@ -144,7 +144,7 @@ TEST_P(AveragingContract, Order_of_arrival_does_not_change_a_bit) {
     for (const std::size_t n : {4U, 5U, 8U}) {
         Vectors first = random_vectors(n, 300, 1);
         Vectors later = first;
-        const auto codec = make_codec("int8_block", 1).value();
+        const auto codec = make_codec("int8_block", {}).value();
         (void)average(first, *codec, {.seed = 1, .jitter_seconds = 0});
         for (std::uint64_t seed = 2; seed < 8; ++seed) {
             Vectors again = later;
@@ -158,7 +158,7 @@ TEST_P(AveragingContract, Order_of_arrival_does_not_change_a_bit) {
 
 TEST_P(AveragingContract, Bytes_are_encoded_parts_times_receivers) {
     for (const CodecEntry& entry : codecs()) {
-        const auto codec = entry.make(1);
+        const auto codec = entry.make({});
         const std::size_t n = 6;
         const std::size_t count = 1000;
         Vectors vectors = random_vectors(n, count, 2);

@@ -51,7 +51,7 @@ class CodecContract : public testing::TestWithParam<CodecEntry> {
                         std::span<float> decoded = {}) {
         Bytes out(codec.encoded_bytes(values.size()) + 8, std::byte{0xA5});
         const std::size_t room = out.size() - 8;
-        const std::size_t written = codec.encode(values, residual, std::span(out).first(room), decoded);
+        const std::size_t written = codec.encode(values, residual, std::span(out).first(room), decoded, {});
         EXPECT_LE(written, room);
         for (std::size_t i = room; i < out.size(); ++i)
             EXPECT_EQ(out[i], std::byte{0xA5}) << "wrote past the end";
@@ -65,14 +65,14 @@ class CodecContract : public testing::TestWithParam<CodecEntry> {
         return out;
     }
 
-    std::unique_ptr<Codec> codec_ = GetParam().make(1);
+    std::unique_ptr<Codec> codec_ = GetParam().make({});
 };
 
 TEST_P(CodecContract, Is_what_its_entry_says) {
     EXPECT_EQ(codec_->name(), GetParam().name);
     EXPECT_EQ(codec_->wire_id(), GetParam().wire_id);
     EXPECT_EQ(find_codec(GetParam().wire_id)->name, GetParam().name);
-    EXPECT_EQ(make_codec(GetParam().name, 1).value()->wire_id(), GetParam().wire_id);
+    EXPECT_EQ(make_codec(GetParam().name, {}).value()->wire_id(), GetParam().wire_id);
     EXPECT_EQ(codec_->lossless(), GetParam().error_max == 0);
 }
 
@@ -143,7 +143,7 @@ TEST_P(CodecContract, Results_do_not_depend_on_the_number_of_threads) {
     Values sum = values;
     ASSERT_TRUE(codec_->decode(bytes, sum, 0.3F, true).ok());
     for (const int threads : {2, 3, 8}) {
-        const auto parallel = GetParam().make(threads);
+        const auto parallel = GetParam().make({.threads = threads});
         Values other = old_residual;
         EXPECT_EQ(encode(*parallel, values, other), bytes);
         EXPECT_EQ(bits_of(other), bits_of(residual));

@@ -10,9 +10,9 @@ namespace Atoll::gossip {
 namespace {
 
 std::string encode_hex(std::string_view codec_name, const std::vector<float>& values) {
-    const auto codec = make_codec(codec_name, 1).value();
+    const auto codec = make_codec(codec_name, {}).value();
     Bytes out(codec->encoded_bytes(values.size()));
-    out.resize(codec->encode(values, {}, out, {}));
+    out.resize(codec->encode(values, {}, out, {}, {}));
     return to_hex(out);
 }
 
@@ -29,7 +29,7 @@ TEST(CodecFormat, Wire_ids_are_for_ever) {
 
 TEST(CodecFormat, Sizes_follow_the_documented_formulas) {
     const auto size = [](std::string_view name, std::size_t count) {
-        return make_codec(name, 1).value()->encoded_bytes(count);
+        return make_codec(name, {}).value()->encoded_bytes(count);
     };
     for (const std::size_t n : {0U, 1U, 255U, 256U, 257U, 1000U, 124'439'808U}) {
         EXPECT_EQ(size("none", n), 4 * n);
@@ -73,7 +73,7 @@ TEST(CodecFormat, Each_block_of_256_has_its_own_scale) {
 }
 
 TEST(CodecFormat, Scales_that_are_negative_denormal_or_too_large_are_refused) {
-    const auto codec = make_codec("int8_block", 1).value();
+    const auto codec = make_codec("int8_block", {}).value();
     const auto accepts = [&](const char* hex) {
         std::vector<float> out(1, 3);
         const bool ok = codec->decode(from_hex(hex).value(), out, 1, false).ok();
@@ -113,7 +113,7 @@ TEST(CodecFormat, Scales_that_are_negative_denormal_or_too_large_are_refused) {
 }
 
 TEST(CodecFormat, Unknown_name_is_an_error_that_names_the_nearest) {
-    const auto made = make_codec("int8_blok", 1);
+    const auto made = make_codec("int8_blok", {});
     ASSERT_FALSE(made.ok());
     EXPECT_EQ(made.error().code, ErrorCode::invalid);
     EXPECT_NE(made.error().message.find("did you mean int8_block?"), std::string::npos)
@@ -128,10 +128,10 @@ TEST(CodecFormat, Relative_error_on_gaussian_values) {
         Rng rng(5);
         std::vector<float> values(1 << 16);
         for (float& value : values) value = static_cast<float>(rng.normal());
-        const auto codec = make_codec(name, 1).value();
+        const auto codec = make_codec(name, {}).value();
         Bytes bytes(codec->encoded_bytes(values.size()));
         std::vector<float> decoded(values.size());
-        codec->encode(values, {}, bytes, decoded);
+        codec->encode(values, {}, bytes, decoded, {});
         double error = 0;
         double norm = 0;
         for (std::size_t i = 0; i < values.size(); ++i) {

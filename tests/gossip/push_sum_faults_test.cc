@@ -22,7 +22,7 @@ struct Member {
            AveragingOptions options = {}, std::string_view codec_name = "none")
         : inbox(network.host(index)),
           topology(make_topology(topology_name, {}).value()),
-          codec(make_codec(codec_name, 1).value()),
+          codec(make_codec(codec_name, {}).value()),
           averaging(make_averaging("push_sum", {network.host(index), inbox, *topology, options}).value()) {}
 
     Result<AverageReport> average(std::uint64_t round, std::vector<float>& values) {

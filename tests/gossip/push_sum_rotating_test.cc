@@ -17,7 +17,7 @@ TEST(PushSumRotating, Late_mass_goes_into_lasting_parts_only) {
         return {share != nullptr && share->round == 0 && departure.from == 1 ? 6.0 : 0.0};
     });
     const auto topology = make_topology("full", {}).value();
-    const auto codec = make_codec("none", 1).value();
+    const auto codec = make_codec("none", {}).value();
     std::vector<std::vector<float>> lasting(2), rotating(2);
     for (std::size_t i = 0; i < 2; ++i) {
         network.start(i, "member", [&, i] {

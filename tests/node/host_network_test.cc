@@ -322,7 +322,7 @@ TEST(HostNetworkAveraging, two_nodes_reach_the_mean_by_push_sum) {
     }
     std::vector<float> mean(kSize);
     for (std::size_t i = 0; i < kSize; ++i) mean[i] = 0.5F * (values[0][i] + values[1][i]);
-    const auto codec = gossip::make_codec("none", 1).value();
+    const auto codec = gossip::make_codec("none", {}).value();
     const auto topology = gossip::make_topology("one_peer_exponential", {}).value();
     {
         std::vector<std::unique_ptr<gossip::Activity>> activities;
