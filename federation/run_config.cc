@@ -133,6 +133,12 @@ void bind_gossip(Options& options, RunConfig& config) {
     options.add(kShared, "topology.name", &config.topology.name, "who sends to whom (atoll list topologies)");
     options.add(kShared, "topology.degree", &config.topology.degree, Range{1, 63},
                 "peers a member sends to at once");
+    options.add(kShared, "topology.rounding", &config.topology.rounding, OneOf{{"ceil", "floor"}},
+                "k_peer_exponential: of its number of rounds; the paper has floor");
+    options.add(kShared, "topology.order", &config.topology.order, OneOf{{"reordered", "paper"}},
+                "null_cascade: of its rounds; reordered has those that mix fastest first");
+    options.add(kShared, "topology.interval", &config.topology.interval, Range{1, 1e6},
+                "hierarchical: rounds from one exchange across regions (local.region) to the next");
     options.add(kShared, "codec.name", &config.codec.name,
                 "bits a value costs on the wire (atoll list codecs)");
     options.add(kShared, "codec.error_feedback", &config.codec.error_feedback,

@@ -78,6 +78,9 @@ struct RunConfig {
     struct TopologyTable {
         std::string name = "one_peer_exponential";
         std::int64_t degree = 1;
+        std::string rounding = "ceil";    // k_peer_exponential: ceil, or the paper's floor
+        std::string order = "reordered";  // null_cascade: reordered (fast rounds first), or paper
+        std::int64_t interval = 1;        // hierarchical: rounds from one exchange across regions to the next
     } topology;
 
     struct CodecTable {

@@ -21,9 +21,12 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                         .density = config.codec.density,
                                                         .rank = config.codec.rank,
                                                         .layout = &worker.layout()}));
-    ATOLL_ASSIGN(session->topology_,
-                 gossip::make_topology(config.topology.name,
-                                       {.degree = config.topology.degree, .seed = session->seed_}));
+    ATOLL_ASSIGN(session->topology_, gossip::make_topology(config.topology.name,
+                                                           {.degree = config.topology.degree,
+                                                            .seed = session->seed_,
+                                                            .rounding_up = config.topology.rounding == "ceil",
+                                                            .reordered = config.topology.order == "reordered",
+                                                            .interval = config.topology.interval}));
     const gossip::AveragingContext context{.host = host,
                                            .inbox = session->inbox_,
                                            .topology = *session->topology_,

@@ -89,6 +89,31 @@ Status validate_schedule(const RunConfig& config) {
     return {};
 }
 
+// Keys that the topology does not ask for must be as they are by default: somebody meant another topology.
+Status validate_topology(const RunConfig::TopologyTable& topology) {
+    ATOLL_ASSIGN(const gossip::TopologyEntry* entry,
+                 find_entry("topology.name", topology.name, gossip::topologies()));
+    if (entry->degree_max > 0 &&
+        (topology.degree < entry->degree_min || topology.degree > entry->degree_max)) {
+        return contradiction("topology.degree = {} does not suit topology.name = {}: expected {}",
+                             topology.degree, topology.name, gossip::degree_bounds(*entry));
+    }
+    const RunConfig::TopologyTable defaults;
+    if (topology.name != "k_peer_exponential" && topology.rounding != defaults.rounding) {
+        return contradiction("topology.rounding = {} but topology.name = {}: expected k_peer_exponential",
+                             topology.rounding, topology.name);
+    }
+    if (topology.name != "null_cascade" && topology.order != defaults.order) {
+        return contradiction("topology.order = {} but topology.name = {}: expected null_cascade",
+                             topology.order, topology.name);
+    }
+    if (topology.name != "hierarchical" && topology.interval != defaults.interval) {
+        return contradiction("topology.interval = {} but topology.name = {}: expected hierarchical",
+                             topology.interval, topology.name);
+    }
+    return {};
+}
+
 Status validate_exchange(const RunConfig& config) {
     const auto& algorithm = config.algorithm;
     ATOLL_ASSIGN(const OuterEntry* outer,
@@ -99,11 +124,7 @@ Status validate_exchange(const RunConfig& config) {
             "0 (or the optimizer nesterov)",
             algorithm.outer_optimizer, algorithm.outer_momentum);
     }
-    if (config.topology.name.starts_with("one_peer") && config.topology.degree != 1) {
-        return contradiction("topology.degree = {} but topology.name = {} has one peer a round: expected 1",
-                             config.topology.degree, config.topology.name);
-    }
-    return {};
+    return validate_topology(config.topology);
 }
 
 }  // namespace

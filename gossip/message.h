@@ -66,8 +66,7 @@ struct MixShare {
     std::uint32_t stage = 0;     // gossip round within the averaging
     std::uint64_t sequence = 0;  // unique per sender and incarnation: duplicates are recognised by it
     double weight = 0;           // push-sum weight carried
-    Hash schedule{};  // digest of (members, topology, degree): refused if it differs from ours is up to the
-                      // receiver
+    Hash schedule{};             // the sender's schedule_digest (gossip/topology/digest.h)
     std::vector<SharePart> parts;
 };
 enum class ReceiptKind : std::uint8_t { accepted = 0, refused = 1, withdrawn = 2 };

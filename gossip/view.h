@@ -12,8 +12,9 @@
 namespace Atoll::gossip {
 
 struct View {
-    std::uint64_t epoch = 0;      // rises by one whenever `members` changes, locally
-    std::vector<PeerId> members;  // sorted, without duplicates; contains the owner of the view
+    std::uint64_t epoch = 0;                // rises by one whenever `members` changes, locally
+    std::vector<PeerId> members;            // sorted, without duplicates; contains the owner of the view
+    std::vector<std::string> regions = {};  // of each member, its label; empty: nobody has one
     std::string reason;  // why it last changed, in words ("3f2a9c01 has not been heard of for 5.0 s")
 
     [[nodiscard]] std::size_t size() const { return members.size(); }

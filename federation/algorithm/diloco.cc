@@ -82,7 +82,7 @@ Status Diloco::average(Context& context, RoundReport& report) {
     std::vector<gossip::AveragePart> parts;
     parts.push_back({.values = delta_.span(), .codec = &context.codec});
     if (error_feedback_ && !context.codec.lossless()) {
-        parts.front().residuals = residuals(context.averaging.stages(context.inbox.view().size()));
+        parts.front().residuals = residuals(context.averaging.stages(context.inbox.view()));
     }
     // Gossip with losses and quantisation gives every member a slightly different mean, and outer steps add
     // the differences up. Averaging a rotating slice of the anchors pulls them together again: their distance

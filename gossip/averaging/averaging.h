@@ -38,7 +38,7 @@ struct AverageReport {
 
 struct AveragingOptions {
     double deadline_seconds = 30;  // of one gossip stage
-    std::int64_t stages = 0;       // 0: the period of the topology (the exact mean where it is exact)
+    std::int64_t stages = 0;       // 0: the rounds of the topology (the exact mean where it is exact)
     std::uint64_t seed = 0;        // the run's: of the codecs' random choices
     double norm_ratio_max = 100;   // a share whose norm is more than this many times our own is refused
 };
@@ -46,8 +46,8 @@ struct AveragingOptions {
 class Averaging {
   public:
     virtual ~Averaging() = default;
-    // Gossip stages one average() takes with n members: how many residuals a part needs.
-    [[nodiscard]] virtual std::size_t stages(std::size_t n) const = 0;
+    // Gossip stages one average() takes with these members: how many residuals a part needs.
+    [[nodiscard]] virtual std::size_t stages(const Roster& roster) const = 0;
     // Replaces the values of every part by the weighted mean. Every call passes parts of the same sizes and
     // meaning. Never waits longer than the deadline a stage; a member that is lost leaves a reason, not a
     // hang. Errors: interrupted when stopping; invalid if our own values are not finite (nothing is sent).

@@ -10,6 +10,7 @@
 #include "gossip/averaging/entries.h"
 #include "gossip/codec/seed.h"
 #include "gossip/limits.h"
+#include "gossip/topology/digest.h"
 #include "kernels/quantize/quantize.h"
 
 namespace Atoll::gossip {
@@ -34,10 +35,10 @@ PushSum::PushSum(const AveragingContext& context)
       // Microseconds: a restarted node starts above whatever its earlier incarnation reached.
       ledger_(context.host.self(), static_cast<std::uint64_t>(context.host.unix_time() * 1e6)) {}
 
-std::size_t PushSum::stages(std::size_t n) const {
-    if (n < 2) return 0;
+std::size_t PushSum::stages(const Roster& roster) const {
+    if (roster.n < 2) return 0;
     return context_.options.stages > 0 ? static_cast<std::size_t>(context_.options.stages)
-                                       : context_.topology.period(n);
+                                       : context_.topology.rounds(roster);
 }
 
 Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePart> parts) {
@@ -57,7 +58,7 @@ Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePar
                                  round)};
     }
     // Alone there is nothing to send, but mass of an earlier round may have come home.
-    stage_count_ = std::max<std::size_t>(stages(report_.members), 1);
+    stage_count_ = std::max<std::size_t>(stages(context_.inbox.view()), 1);
     ledger_.begin_round(round);
     ledger_.on_view(context_.inbox.view());
     for (Parcel& parcel : ledger_.release(round)) on_share(std::move(parcel));
@@ -76,7 +77,7 @@ Status PushSum::run_stage() {
     const auto me = view.index_of(context_.host.self());
     Exchange exchange;
     if (me && view.size() > 1) {
-        exchange = context_.topology.exchange(view.size(), *me, round_ * stage_count_ + stage_);
+        exchange = context_.topology.exchange(view, *me, round_ * stage_count_ + stage_);
     }
     for (const Edge& edge : exchange.receive) {
         const PeerId& peer = view.members[edge.member];
@@ -106,7 +107,7 @@ PushSum::Kept PushSum::send_shares(const View& view, const Exchange& exchange, d
     Kept kept{.weight = weight_, .payload = {}};
     if (exchange.send.empty()) return kept;
     kept.weight = exchange.keep * weight_;
-    MixShare share{.round = round_, .stage = stage_, .schedule = schedule_digest(view)};
+    MixShare share{.round = round_, .stage = stage_, .schedule = schedule()};
     kept.payload = encode_parts(share.parts);
     for (const Edge& edge : exchange.send) {
         const PeerId& peer = view.members[edge.member];
@@ -270,6 +271,7 @@ std::string PushSum::objection(const Parcel& parcel) {
     if (bytes != parcel.payload.size()) {
         return fmt::format("payload of {} bytes, announced {}", parcel.payload.size(), bytes);
     }
+    if (std::string reason = schedule_objection(schedule(), share.schedule); !reason.empty()) return reason;
     return objection_to_values(parcel);
 }
 
@@ -334,12 +336,12 @@ void PushSum::note(std::string reason) {
     }
 }
 
-Hash PushSum::schedule_digest(const View& view) const {
-    HashStream stream;
-    for (const PeerId& peer : view.members) stream.update(ByteView(peer.key));
-    const std::uint64_t period = context_.topology.period(view.size());
-    stream.update(std::as_bytes(std::span(&period, 1)));
-    return stream.finish();
+const Hash& PushSum::schedule() {
+    const View& view = context_.inbox.view();
+    auto& [epoch, digest] = schedule_;
+    if (!digest || epoch != view.epoch) digest = schedule_digest(context_.topology, view);
+    epoch = view.epoch;
+    return *digest;
 }
 
 std::unique_ptr<Averaging> make_push_sum(const AveragingContext& context) {

@@ -29,7 +29,7 @@ class PushSum : public Averaging {
   public:
     explicit PushSum(const AveragingContext& context);
 
-    [[nodiscard]] std::size_t stages(std::size_t n) const override;
+    [[nodiscard]] std::size_t stages(const Roster& roster) const override;
     [[nodiscard]] Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) override;
 
   private:
@@ -59,11 +59,13 @@ class PushSum : public Averaging {
     [[nodiscard]] std::string objection_to_values(const Parcel& parcel);
     [[nodiscard]] bool fits_parts(const std::vector<SharePart>& described) const;
     void note(std::string reason);
-    [[nodiscard]] Hash schedule_digest(const View& view) const;
+    // Of the current view.
+    [[nodiscard]] const Hash& schedule();
 
     AveragingContext context_;
     Ledger ledger_;
-    kernels::FlatBuffer scratch_;  // received values, while they are judged
+    std::pair<std::uint64_t, std::optional<Hash>> schedule_;  // digest, and the epoch it is of
+    kernels::FlatBuffer scratch_;                             // received values, while they are judged
 
     // Of the call and stage in progress.
     std::span<AveragePart> parts_;

@@ -1,43 +1,25 @@
 #include "gossip/topology/circulant.h"
 
 #include <algorithm>
-#include <cmath>
-#include <complex>
-#include <numbers>
 
 #include "base/check.h"
+#include "gossip/topology/digest.h"
 
 namespace Atoll::gossip {
 
-namespace {
-
-std::complex<double> response(const std::vector<Tap>& taps, std::size_t n, std::size_t frequency) {
-    std::complex<double> sum = 0;
-    for (const Tap& tap : taps) {
-        const auto turns = static_cast<double>(frequency * tap.offset % n) / static_cast<double>(n);
-        sum += tap.weight * std::polar(1.0, 2 * std::numbers::pi * turns);
-    }
-    return sum;
+std::shared_ptr<const CirculantSchedule> CirculantTopology::schedule(std::size_t n) const {
+    return latest_.get(n, [&] { return n > 1 ? make_schedule(n) : CirculantSchedule{}; });
 }
 
-}  // namespace
+std::size_t CirculantTopology::rounds(const Roster& roster) const { return schedule(roster.n)->size(); }
 
-bool CirculantTopology::exact(std::size_t n) const {
-    std::vector<bool> alive(n, true);  // frequencies that no round has removed yet
-    for (std::size_t phase = 0; n > 1 && phase < period(n); ++phase) {
-        const std::vector<Tap> round = taps(n, phase);
-        for (std::size_t f = 1; f < n; ++f) {
-            if (alive[f] && std::abs(response(round, n, f)) < 1e-13) alive[f] = false;
-        }
-    }
-    return std::none_of(alive.begin() + (n > 0 ? 1 : 0), alive.end(), [](bool is_alive) { return is_alive; });
-}
-
-Exchange CirculantTopology::exchange(std::size_t n, std::size_t index, std::uint64_t round) const {
+Exchange CirculantTopology::exchange(const Roster& roster, std::size_t index, std::uint64_t round) const {
+    const std::size_t n = roster.n;
     ATOLL_CHECK(index < n);
-    if (n == 1) return {};
+    const auto rounds = schedule(n);
+    if (rounds->empty()) return {};
     Exchange exchange{.keep = 0, .send = {}, .receive = {}};
-    for (const Tap& tap : taps(n, static_cast<std::size_t>(round % period(n)))) {
+    for (const Tap& tap : (*rounds)[static_cast<std::size_t>(round % rounds->size())]) {
         if (tap.offset == 0) {
             exchange.keep = tap.weight;
         } else {
@@ -48,6 +30,31 @@ Exchange CirculantTopology::exchange(std::size_t n, std::size_t index, std::uint
     std::ranges::sort(exchange.send, {}, &Edge::member);
     std::ranges::sort(exchange.receive, {}, &Edge::member);
     return exchange;
+}
+
+void CirculantTopology::hash_schedule(const Roster& roster, HashStream& stream) const {
+    for (const CirculantRound& round : *schedule(roster.n)) {
+        hash_integer(stream, round.size());
+        for (const Tap& tap : round) {
+            hash_integer(stream, tap.offset);
+            hash_weight(stream, tap.weight);
+        }
+    }
+}
+
+CirculantRound equal_taps(std::size_t n, std::size_t count, std::size_t stride) {
+    CirculantRound round;
+    const double weight = 1.0 / static_cast<double>(count);
+    for (std::size_t j = 0; j < count; ++j) {
+        const std::size_t offset = j * stride % n;
+        const auto known = std::ranges::find(round, offset, &Tap::offset);
+        if (known == round.end()) {
+            round.push_back({offset, weight});
+        } else {
+            known->weight += weight;
+        }
+    }
+    return round;
 }
 
 }  // namespace Atoll::gossip

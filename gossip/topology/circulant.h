@@ -11,6 +11,7 @@
 
 #include <vector>
 
+#include "gossip/topology/latest.h"
 #include "gossip/topology/topology.h"
 
 namespace Atoll::gossip {
@@ -19,15 +20,28 @@ struct Tap {
     std::size_t offset = 0;  // in 0..n-1, each at most once a round
     double weight = 0;       // > 0; the weights of a round sum to one
 };
+using CirculantRound = std::vector<Tap>;
+using CirculantSchedule = std::vector<CirculantRound>;
 
 class CirculantTopology : public Topology {
   public:
-    [[nodiscard]] bool exact(std::size_t n) const override;
-    [[nodiscard]] Exchange exchange(std::size_t n, std::size_t index, std::uint64_t round) const override;
+    [[nodiscard]] std::size_t rounds(const Roster& roster) const override;
+    [[nodiscard]] Exchange exchange(const Roster& roster, std::size_t index,
+                                    std::uint64_t round) const override;
+    void hash_schedule(const Roster& roster, HashStream& stream) const override;
+    // The rounds of a period; empty for one member.
+    [[nodiscard]] std::shared_ptr<const CirculantSchedule> schedule(std::size_t n) const;
 
   protected:
-    // Round `phase` (0..period(n)-1) of the schedule for n >= 2 members.
-    [[nodiscard]] virtual std::vector<Tap> taps(std::size_t n, std::size_t phase) const = 0;
+    // Precondition: n >= 2.
+    [[nodiscard]] virtual CirculantSchedule make_schedule(std::size_t n) const = 0;
+
+  private:
+    Latest<std::size_t, CirculantSchedule> latest_;
 };
+
+// The taps {0, stride, 2 stride, ..} of `count` equal weights: a moving average, spread out. Offsets that
+// coincide modulo n become one tap.
+[[nodiscard]] CirculantRound equal_taps(std::size_t n, std::size_t count, std::size_t stride);
 
 }  // namespace Atoll::gossip

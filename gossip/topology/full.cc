@@ -8,14 +8,15 @@ namespace {
 
 class Full : public CirculantTopology {
   public:
-    [[nodiscard]] std::size_t period(std::size_t n) const override { return n > 1 ? 1 : 0; }
+    [[nodiscard]] std::string rules() const override { return "full"; }
+    [[nodiscard]] bool exact(const Roster&) const override { return true; }
 
   protected:
-    [[nodiscard]] std::vector<Tap> taps(std::size_t n, std::size_t) const override {
-        std::vector<Tap> round;
+    [[nodiscard]] CirculantSchedule make_schedule(std::size_t n) const override {
+        CirculantRound round;
         for (std::size_t offset = 0; offset < n; ++offset)
             round.push_back({offset, 1.0 / static_cast<double>(n)});
-        return round;
+        return {round};
     }
 };
 

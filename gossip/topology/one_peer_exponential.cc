@@ -11,14 +11,15 @@ namespace {
 
 class OnePeerExponential : public CirculantTopology {
   public:
-    // ceil(log2 n)
-    [[nodiscard]] std::size_t period(std::size_t n) const override {
-        return n > 1 ? static_cast<std::size_t>(std::bit_width(n - 1)) : 0;
-    }
+    [[nodiscard]] std::string rules() const override { return "one_peer_exponential"; }
+    [[nodiscard]] bool exact(const Roster& roster) const override { return std::has_single_bit(roster.n); }
 
   protected:
-    [[nodiscard]] std::vector<Tap> taps(std::size_t, std::size_t phase) const override {
-        return {{0, 1.0 / 2}, {std::size_t{1} << phase, 1.0 / 2}};  // 2^phase < n
+    [[nodiscard]] CirculantSchedule make_schedule(std::size_t n) const override {
+        CirculantSchedule rounds;  // ceil(log2 n) of them
+        for (std::size_t offset = 1; offset < n; offset *= 2)
+            rounds.push_back({{0, 1.0 / 2}, {offset, 1.0 / 2}});
+        return rounds;
     }
 };
 

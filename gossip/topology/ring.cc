@@ -8,12 +8,13 @@ namespace {
 
 class Ring : public CirculantTopology {
   public:
-    [[nodiscard]] std::size_t period(std::size_t n) const override { return n > 1 ? 1 : 0; }
+    [[nodiscard]] std::string rules() const override { return "ring"; }
+    [[nodiscard]] bool exact(const Roster& roster) const override { return roster.n <= 3; }
 
   protected:
-    [[nodiscard]] std::vector<Tap> taps(std::size_t n, std::size_t) const override {
-        if (n == 2) return {{0, 1.0 / 2}, {1, 1.0 / 2}};  // both neighbours are one
-        return {{0, 1.0 / 3}, {1, 1.0 / 3}, {n - 1, 1.0 / 3}};
+    [[nodiscard]] CirculantSchedule make_schedule(std::size_t n) const override {
+        if (n == 2) return {{{0, 1.0 / 2}, {1, 1.0 / 2}}};  // both neighbours are one
+        return {{{0, 1.0 / 3}, {1, 1.0 / 3}, {n - 1, 1.0 / 3}}};
     }
 };
 

@@ -132,6 +132,7 @@ TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_
                 RunConfig run = config();
                 run.averaging.name = std::string(averaging.name);
                 run.topology.name = std::string(topology.name);
+                run.topology.degree = std::max<std::int64_t>(topology.degree_min, 1);
                 run.codec.name = std::string(codec.name);
                 run.codec.error_feedback = true;
                 Cluster cluster(run, 4, noisy());

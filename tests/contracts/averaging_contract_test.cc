@@ -110,7 +110,7 @@ TEST_P(AveragingContract, The_mean_of_what_everybody_sends_is_conserved_by_every
         // Without error feedback each stage rounds each estimate once, and everybody sees the same rounded
         // numbers.
         const double bound =
-            4.5 * entry.error_max * double(std::max<std::size_t>(topology_->period(n), 1)) + 1e-6;
+            4.5 * entry.error_max * double(std::max<std::size_t>(topology_->rounds(n), 1)) + 1e-6;
         for (std::size_t i = 0; i < mean.size(); ++i)
             ASSERT_NEAR(mean_after[i], mean[i], bound) << entry.name;
     }
@@ -165,7 +165,7 @@ TEST_P(AveragingContract, Bytes_are_encoded_parts_times_receivers) {
         const Outcome outcome = average(vectors, *codec);
         for (std::size_t m = 0; m < n; ++m) {
             std::uint64_t bytes = 0;
-            for (std::size_t stage = 0; stage < topology_->period(n); ++stage) {
+            for (std::size_t stage = 0; stage < topology_->rounds(n); ++stage) {
                 bytes += topology_->exchange(n, m, stage).send.size() *
                          (codec->encoded_bytes(count / 3) + codec->encoded_bytes(count - count / 3));
             }

@@ -109,6 +109,21 @@ TEST(RunConfig, Contradictions_name_both_keys) {
     config = {};
     config.topology.degree = 3;
     EXPECT_THAT(failure(config), AllOf(HasSubstr("topology.degree = 3"), HasSubstr("one_peer_exponential")));
+    config.topology.name = "null_cascade";
+    EXPECT_TRUE(validate(config).ok());
+    config.topology.degree = 1;
+    EXPECT_EQ(failure(config),
+              "topology.degree = 1 does not suit topology.name = null_cascade: expected 2 to 63");
+    config = {};
+    config.topology.interval = 4;
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("topology.interval = 4"), HasSubstr("hierarchical")));
+    config = {};
+    config.topology.order = "paper";
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("topology.order = paper"), HasSubstr("null_cascade")));
+    config = {};
+    config.topology.rounding = "floor";
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("topology.rounding = floor"), HasSubstr("k_peer_exponential")));
     config = {};
     config.optimizer.accumulation = 3;
     EXPECT_THAT(failure(config), HasSubstr("optimizer.accumulation = 3"));

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "gossip/averaging/averaging.h"
+#include "gossip/topology/digest.h"
 #include "tests/fakes/memory_host.h"
 
 namespace Atoll::gossip {
@@ -16,12 +17,18 @@ using fakes::MemoryNetwork;
 using testing::Contains;
 using testing::HasSubstr;
 
+// A degree that the topology takes.
+std::int64_t degree_of(std::string_view topology_name) {
+    const auto entry = std::ranges::find(topologies(), topology_name, &TopologyEntry::name);
+    return std::max<std::int64_t>(entry->degree_min, 1);
+}
+
 // One member's averaging and what it needs.
 struct Member {
     Member(MemoryNetwork& network, std::size_t index, std::string_view topology_name,
            AveragingOptions options = {}, std::string_view codec_name = "none")
         : inbox(network.host(index)),
-          topology(make_topology(topology_name, {}).value()),
+          topology(make_topology(topology_name, {.degree = degree_of(topology_name)}).value()),
           codec(make_codec(codec_name, {}).value()),
           averaging(make_averaging("push_sum", {network.host(index), inbox, *topology, options}).value()) {}
 
@@ -342,6 +349,12 @@ TEST(PushSumFaults, Repeated_messages_change_nothing) {
 
 // ---- what is refused ----
 
+// The digest that two members of topology `full` agree on.
+Hash full_exchange(MemoryNetwork& network) {
+    return schedule_digest(*make_topology("full", {}).value(),
+                           {.epoch = 1, .members = {network.id(0), network.id(1)}, .reason = ""});
+}
+
 struct Forgery {
     const char* name;
     const char* reason;  // must be part of the receipt's and the report's
@@ -351,6 +364,7 @@ struct Forgery {
 TEST(PushSumFaults, Unacceptable_shares_are_refused_with_a_reason_that_names_the_peer) {
     constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
     constexpr double kNanWeight = std::numeric_limits<double>::quiet_NaN();
+    constexpr std::byte kBit{4};
     const std::vector<Forgery> forgeries = {
         {"nan", "not finite", [](MixShare&, std::vector<float>& v) { v[2] = kNan; }},
         {"infinity", "not finite", [](MixShare&, std::vector<float>& v) { v[0] = -1 / 0.0F; }},
@@ -367,6 +381,10 @@ TEST(PushSumFaults, Unacceptable_shares_are_refused_with_a_reason_that_names_the
         {"stage", "stage 1 of a schedule of 1", [](MixShare& s, std::vector<float>&) { s.stage = 1; }},
         {"old", "round 3 is over", [](MixShare& s, std::vector<float>&) { s.round = 3; }},
         {"future", "round 99 is too far ahead", [](MixShare& s, std::vector<float>&) { s.round = 99; }},
+        {"rules", "another name or other options",
+         [](MixShare& s, std::vector<float>&) { s.schedule[3] ^= kBit; }},
+        {"schedule", "same members differs",
+         [](MixShare& s, std::vector<float>&) { s.schedule[20] ^= kBit; }},
     };
     for (const Forgery& forgery : forgeries) {
         SCOPED_TRACE(forgery.name);
@@ -383,7 +401,11 @@ TEST(PushSumFaults, Unacceptable_shares_are_refused_with_a_reason_that_names_the
         });
         network.start(1, "forger", [&] {
             std::vector<float> forged(4, 1.0F);
-            MixShare share{.round = 7, .sequence = 42, .weight = 0.5, .parts = {{0, 4, 16}}};
+            MixShare share{.round = 7,
+                           .sequence = 42,
+                           .weight = 0.5,
+                           .schedule = full_exchange(network),
+                           .parts = {{0, 4, 16}}};
             forgery.forge(share, forged);
             const ByteView bytes = std::as_bytes(std::span<const float>(forged));
             const SharedBytes payload(Bytes(bytes.begin(), bytes.end()));
@@ -418,7 +440,10 @@ TEST(PushSumFaults, A_second_share_for_the_same_stage_is_refused) {
             const ByteView bytes = std::as_bytes(std::span(&value, 1));
             ASSERT_TRUE(network.host(1)
                             .send(network.id(0),
-                                  MixShare{.sequence = sequence, .weight = 0.5, .parts = {{0, 1, 4}}},
+                                  MixShare{.sequence = sequence,
+                                           .weight = 0.5,
+                                           .schedule = full_exchange(network),
+                                           .parts = {{0, 1, 4}}},
                                   SharedBytes(Bytes(bytes.begin(), bytes.end())))
                             .ok());
         }

@@ -25,7 +25,7 @@ TEST(OnePeerExponential, Receives_from_the_member_two_to_the_round_ahead) {
 TEST(OnePeerExponential, Period_is_the_logarithm_rounded_up_and_exact_for_powers_of_two_only) {
     const auto topology = make("one_peer_exponential");
     const std::size_t periods[] = {0, 0, 1, 2, 2, 3, 3, 3, 3, 4};
-    for (std::size_t n = 1; n < std::size(periods); ++n) EXPECT_EQ(topology->period(n), periods[n]) << n;
+    for (std::size_t n = 1; n < std::size(periods); ++n) EXPECT_EQ(topology->rounds(n), periods[n]) << n;
     for (std::size_t n = 1; n <= 130; ++n) EXPECT_EQ(topology->exact(n), (n & (n - 1)) == 0) << n;
 }
 
