@@ -90,13 +90,13 @@ Result<RestoredMember> restore_member(const std::filesystem::path& path, const R
                                  to_hex(run_id(config)).substr(0, 12))};
     }
     ATOLL_TRY(checkpoint.read_parameters(trainer.layout(), trainer.parameters()));
+    trainer.parameters_changed();  // before the optimizer's state, of which it may forget some
     for (const auto& vector : trainer.optimizer_state()) {
         ATOLL_TRY(checkpoint.read_vector(prefixed(kOptimizerPrefix, vector.name), vector.values));
     }
     const auto round = state["round"].get<std::uint64_t>();
     if (algorithm != nullptr) ATOLL_TRY(restore_algorithm(checkpoint, round, *algorithm));
     trainer.seek({.step = checkpoint.step(), .data = state["data_position"].get<std::uint64_t>()});
-    trainer.parameters_changed();
     return RestoredMember{.path = checkpoint.path(),
                           .step = checkpoint.step(),
                           .round = round,

@@ -1,10 +1,12 @@
 #include "federation/run_config.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "model/optim/optimizer.h"
 #include "model/optim/schedule.h"
 
 namespace Atoll::federation {
@@ -71,8 +73,46 @@ void bind_data(Options& options, RunConfig::Data& data) {
                 "fraction of the tokens kept for evaluation");
 }
 
+// What the optimizer of that name is known to work with. An unknown name is left to validate().
+void take_defaults(RunConfig::Optimizer& optimizer) {
+    const auto entries = model::optimizers();
+    const auto entry = std::ranges::find(entries, optimizer.name, &model::OptimizerEntry::name);
+    if (entry == entries.end()) return;
+    optimizer.learning_rate = entry->learning_rate;
+    optimizer.beta1 = entry->defaults.beta1;
+    optimizer.beta2 = entry->defaults.beta2;
+    optimizer.epsilon = entry->defaults.epsilon;
+    optimizer.weight_decay = entry->defaults.weight_decay;
+}
+
+void bind_optimizer_extras(Options& options, RunConfig::Optimizer& optimizer) {
+    options.add(kShared, "optimizer.beta3", &optimizer.beta3, Range{0, 1},
+                "ademamix: decay of the slow average");
+    options.add(kShared, "optimizer.alpha", &optimizer.alpha, Range{0, 1000},
+                "ademamix: weight of the slow average");
+    options.add(kShared, "optimizer.horizon_steps", &optimizer.horizon_steps, Range{0, kCountMax * 1e3},
+                "ademamix: steps until alpha and beta3 have risen; 0 = length of the schedule");
+    options.add(kShared, "optimizer.nesterov", &optimizer.nesterov,
+                "muon, d_muon, signum: look ahead by one step of momentum");
+    options.add(kShared, "optimizer.momentum", &optimizer.momentum, Range{0, 0.9999},
+                "muon, d_muon: momentum of the matrices");
+    options.add(kShared, "optimizer.matrix_rate_ratio", &optimizer.matrix_rate_ratio, Range{0, 1e6},
+                "muon: rate of the matrices, times optimizer.learning_rate");
+    options.add(kShared, "optimizer.variance_reduction", &optimizer.variance_reduction, Range{0, 1},
+                "mars: weight of the gradient's change (eta)");
+    options.add(kShared, "optimizer.rho", &optimizer.rho, Range{0, 1e6}, "sophia: scale of the curvature");
+    options.add(kShared, "optimizer.curvature_interval", &optimizer.curvature_interval, Range{1, 1e6},
+                "sophia: steps between estimates of the curvature");
+    options.add(kShared, "optimizer.precondition_interval", &optimizer.precondition_interval, Range{1, 1e6},
+                "soap: steps between new eigenbases");
+    options.add(kShared, "optimizer.precondition_side_max", &optimizer.precondition_side_max, Range{0, 1e6},
+                "soap: longer sides of a matrix keep no eigenbasis");
+}
+
 void bind_optimizer(Options& options, RunConfig::Optimizer& optimizer) {
-    options.add(kShared, "optimizer.name", &optimizer.name, "inner optimizer (atoll list optimizers)");
+    options.add(kShared, "optimizer.name", &optimizer.name,
+                "inner optimizer (atoll list optimizers); brings its own settings, the other keys override");
+    options.on_set("optimizer.name", [&optimizer] { take_defaults(optimizer); });
     options.add(kShared, "optimizer.learning_rate", &optimizer.learning_rate, Range{0, 100},
                 "peak rate of the schedule");
     options.add(kShared, "optimizer.beta1", &optimizer.beta1, Range{0, 1}, "decay of the first moment");
@@ -91,6 +131,7 @@ void bind_optimizer(Options& options, RunConfig::Optimizer& optimizer) {
                 "weight of logsumexp^2 in the loss");
     options.add(kShared, "optimizer.precision", &optimizer.precision, OneOf{{"fp32", "bf16"}},
                 "operands of matrix products; masters stay fp32");
+    bind_optimizer_extras(options, optimizer);
 }
 
 void bind_schedule(Options& options, RunConfig::Schedule& schedule) {

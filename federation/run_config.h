@@ -46,6 +46,18 @@ struct RunConfig {
         std::int64_t accumulation = 1;     // micro-batches a step; batch_sequences is their sum
         double z_loss = 0.0;
         std::string precision = "fp32";  // fp32 or bf16
+        // Of single optimizers (model/optim/optimizer.h).
+        double beta3 = 0.999;
+        double alpha = 8;
+        std::int64_t horizon_steps = 0;  // 0 = length of the schedule
+        bool nesterov = true;
+        double momentum = 0.95;
+        double matrix_rate_ratio = 10;
+        double variance_reduction = 0.025;
+        double rho = 0.04;
+        std::int64_t curvature_interval = 10;
+        std::int64_t precondition_interval = 10;
+        std::int64_t precondition_side_max = 10000;
     } optimizer;
 
     struct Schedule {

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "kernels/update.h"
 
 namespace Atoll::kernels {
 
@@ -90,17 +91,6 @@ struct HeadLoss {
     float z_loss = 0;
     Index rows = 0, channels = 0, vocabulary = 0;
     Precision precision = Precision::fp32;
-};
-
-struct AdamWStep {
-    float* parameters = nullptr;
-    const float* gradients = nullptr;
-    float* m = nullptr;
-    float* v = nullptr;
-    std::size_t size = 0;
-    float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0, weight_decay = 0;
-    float gradient_scale = 1;  // multiplies each gradient first (clipping, accumulation)
-    std::int64_t step = 1;     // from 1, for bias correction
 };
 
 class Ops {
@@ -180,7 +170,14 @@ class Ops {
     [[nodiscard]] virtual double sum(const float* x, std::size_t size) = 0;
     [[nodiscard]] virtual double squared_norm(const float* x, std::size_t size) = 0;
 
-    virtual void adamw(const AdamWStep&) = 0;
+    // Sum of (a x[i] + b y[i])^2, in a fixed order.
+    [[nodiscard]] virtual double squared_norm_of_sum(float a, const float* x, float b, const float* y,
+                                                     std::size_t size) = 0;
+
+    // The optimizers' element-wise steps (kernels/update.h). Arrays of one step do not overlap.
+    virtual void update(const Update&) = 0;
+    virtual void update_rows(const RowAdamUpdate&) = 0;
+    [[nodiscard]] virtual ProdigySums prodigy_moments(const ProdigyMoments&) = 0;
 };
 
 // The CPU implementation. threads <= 0: one per core.

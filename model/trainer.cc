@@ -45,8 +45,10 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
     ATOLL_TRY(validate(complete));
     ATOLL_ASSIGN(const ScheduleEntry* schedule, find_schedule(options.schedule));
     std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule));
-    ATOLL_ASSIGN(trainer->optimizer_,
-                 make_optimizer(options.optimizer, ops, trainer->layout(), options.optimizer_options));
+    OptimizerOptions optimizer = options.optimizer_options;
+    optimizer.batch_tokens = complete.batch_sequences * complete.sequence;
+    optimizer.head_dim = options.model.head_dim;
+    ATOLL_ASSIGN(trainer->optimizer_, make_optimizer(options.optimizer, ops, trainer->layout(), optimizer));
     return trainer;
 }
 
@@ -91,13 +93,17 @@ Status Trainer::check_tokens() const {
 }
 
 Result<TrainStep> Trainer::gradient(std::span<float> gradient) {
+    return gradient_at(parameters_.span(), gradient);
+}
+
+Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::span<float> gradient) {
     TrainStep result;
     const double share = 1 / static_cast<double>(options_.accumulation);
     for (std::int64_t i = 0; i < options_.accumulation; ++i) {
         ATOLL_TRY(data_.next(batch_));
         ATOLL_TRY(check_tokens());
         result.loss += share * transformer_.forward_backward(
-                                   parameters_.span(), gradient, batch_, share,
+                                   parameters, gradient, batch_, share,
                                    i == 0 ? Transformer::Accumulate::no : Transformer::Accumulate::yes);
         result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
     }
@@ -116,8 +122,32 @@ Result<TrainStep> Trainer::gradient(std::span<float> gradient) {
     return result;
 }
 
+// The gradient of the next batch with targets drawn from the model, which the data never sees.
+Status Trainer::estimate_curvature() {
+    if (curvature_.size() == 0) curvature_ = kernels::FlatBuffer(parameters_.size());
+    const std::uint64_t data_position = data_.position();
+    const double share = 1 / static_cast<double>(options_.accumulation);
+    Rng rng = Rng(position_.step).split("curvature");
+    for (std::int64_t i = 0; i < options_.accumulation; ++i) {
+        ATOLL_TRY(data_.next(batch_));
+        ATOLL_TRY(check_tokens());
+        transformer_.sample_targets(parameters_.span(), batch_, rng, batch_.targets);
+        (void)transformer_.forward_backward(
+            parameters_.span(), curvature_.span(), batch_, share,
+            i == 0 ? Transformer::Accumulate::no : Transformer::Accumulate::yes);
+    }
+    data_.seek(data_position);
+    optimizer_->curvature(curvature_.span());
+    return {};
+}
+
 Result<TrainStep> Trainer::inner_step() {
-    ATOLL_ASSIGN(const TrainStep result, gradient(gradients_.span()));
+    if (optimizer_->wants_curvature(static_cast<std::int64_t>(position_.step) + 1)) {
+        ATOLL_TRY(estimate_curvature());
+    }
+    const auto point = optimizer_->gradient_point(parameters_.span());
+    if (point.data() != parameters_.data()) ops_.weights_changed();
+    ATOLL_ASSIGN(const TrainStep result, gradient_at(point, gradients_.span()));
     optimizer_->step({.parameters = parameters_.span(),
                       .gradients = gradients_.span(),
                       .learning_rate = result.learning_rate,

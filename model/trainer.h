@@ -54,7 +54,10 @@ class Trainer {
     [[nodiscard]] const kernels::Layout& layout() const { return transformer_.layout(); }
     // The live parameters. Whoever writes them calls parameters_changed() afterwards.
     [[nodiscard]] std::span<float> parameters() { return parameters_.span(); }
-    void parameters_changed() { ops_.weights_changed(); }
+    void parameters_changed() {
+        ops_.weights_changed();
+        optimizer_->parameters_replaced();
+    }
 
     // One step of the optimizer on the next `accumulation` micro-batches. Errors: data unreadable, a token
     // outside the vocabulary, loss or gradient not finite (then the parameters are as before the step).
@@ -67,8 +70,8 @@ class Trainer {
     // Steps taken since the run began, over restarts.
     [[nodiscard]] std::uint64_t step() const { return position_.step; }
 
-    // Everything beside parameters() that a checkpoint holds: with parameters, optimizer_state() and position
-    // restored (then parameters_changed()), training continues bit for bit.
+    // Everything beside parameters() that a checkpoint holds: with parameters restored (then
+    // parameters_changed()), and then optimizer_state() and position, training continues bit for bit.
     struct Position {
         std::uint64_t step = 0;
         std::uint64_t data = 0;  // BatchSource::position()
@@ -81,6 +84,8 @@ class Trainer {
     Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
             const ScheduleEntry& schedule);
     [[nodiscard]] Status check_tokens() const;
+    [[nodiscard]] Result<TrainStep> gradient_at(std::span<const float> parameters, std::span<float> gradient);
+    [[nodiscard]] Status estimate_curvature();
 
     kernels::Ops& ops_;
     BatchSource& data_;
@@ -88,6 +93,7 @@ class Trainer {
     const ScheduleEntry& schedule_;
     Transformer transformer_;
     kernels::FlatBuffer parameters_, gradients_;
+    kernels::FlatBuffer curvature_;  // only where the optimizer wants it
     std::unique_ptr<Optimizer> optimizer_;
     TokenBatch batch_;
     Position position_;

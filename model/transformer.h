@@ -61,6 +61,11 @@ class Transformer {
                             const TokenBatch& batch, double scale = 1,
                             Accumulate accumulate = Accumulate::no);
 
+    // Draws targets from the model's own predictions for `batch` (its inputs; 1 number of `rng` for each row
+    // in order), as the Gauss-Newton-Bartlett estimate of curvature wants them.
+    void sample_targets(std::span<const float> parameters, const TokenBatch& batch, Rng& rng,
+                        std::vector<std::int32_t>& targets);
+
     // Appends `tokens` of one sequence to `cache` and writes the logits after the last of them to `logits`
     // [V], device memory. More than one token at a time only into an empty cache.
     void advance(std::span<const float> parameters, std::span<const std::int32_t> tokens, KvCache& cache,

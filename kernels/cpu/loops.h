@@ -62,6 +62,10 @@ void attention_decode(Context& context, const AttentionDecode& attention);
 
 void head_loss(Context& context, Products& products, const HeadLoss& loss);
 
-void adamw(Context& context, const AdamWStep& step);
+double squared_norm_of_sum(Context& context, float a, const float* x, float b, const float* y,
+                           std::size_t size);
+void update(Context& context, const Update& update);
+void update_rows(Context& context, const RowAdamUpdate& update);
+ProdigySums prodigy_moments(Context& context, const ProdigyMoments& step);
 
 }  // namespace Atoll::kernels::cpu

@@ -120,7 +120,14 @@ class CpuOps final : public Ops {
         return cpu::squared_norm(context_, x, size);
     }
 
-    void adamw(const AdamWStep& step) override { cpu::adamw(context_, step); }
+    double squared_norm_of_sum(float a, const float* x, float b, const float* y, std::size_t size) override {
+        return cpu::squared_norm_of_sum(context_, a, x, b, y, size);
+    }
+    void update(const Update& update) override { cpu::update(context_, update); }
+    void update_rows(const RowAdamUpdate& update) override { cpu::update_rows(context_, update); }
+    ProdigySums prodigy_moments(const ProdigyMoments& step) override {
+        return cpu::prodigy_moments(context_, step);
+    }
 
   private:
     cpu::Context context_;

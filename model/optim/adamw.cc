@@ -2,6 +2,7 @@
 //   m = beta1 m + (1 - beta1) g        v = beta2 v + (1 - beta2) g^2
 //   theta -= lr ( m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay theta )
 #include "base/check.h"
+#include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
 
 namespace Atoll::model {
@@ -17,18 +18,8 @@ class AdamW final : public Optimizer {
         ATOLL_CHECK(step.parameters.size() == m_.size() && step.gradients.size() == m_.size() &&
                     step.step >= 1);
         for (const DecayRange& range : ranges_) {
-            ops_.adamw({.parameters = step.parameters.data() + range.offset,
-                        .gradients = step.gradients.data() + range.offset,
-                        .m = m_.data() + range.offset,
-                        .v = v_.data() + range.offset,
-                        .size = range.size,
-                        .learning_rate = static_cast<float>(step.learning_rate),
-                        .beta1 = static_cast<float>(options_.beta1),
-                        .beta2 = static_cast<float>(options_.beta2),
-                        .epsilon = static_cast<float>(options_.epsilon),
-                        .weight_decay = range.decays ? static_cast<float>(options_.weight_decay) : 0,
-                        .gradient_scale = static_cast<float>(step.gradient_scale),
-                        .step = step.step});
+            ops_.update(adam_update(step, range, options_.beta1, options_.beta2, options_.epsilon,
+                                    options_.weight_decay, m_.data(), v_.data()));
         }
     }
 

@@ -17,10 +17,23 @@
 namespace Atoll::model {
 
 struct OptimizerOptions {
-    double beta1 = 0.9;  // sgd: its momentum, 0 = none
+    double beta1 = 0.9;  // sgd, signum: the momentum
     double beta2 = 0.95;
     double epsilon = 1e-8;
     double weight_decay = 0.1;  // decoupled, and only on matrices: vectors (norms, biases) never decay
+    double beta3 = 0.999;       // ademamix: of the slow average
+    double alpha = 8;           // ademamix: weight of the slow average
+    std::int64_t horizon_steps = 1000;        // ademamix: alpha and beta3 reach their values here
+    bool nesterov = true;                     // muon, d_muon, signum: look ahead by one step of momentum
+    double momentum = 0.95;                   // muon, d_muon: of the matrices
+    double matrix_rate_ratio = 10;            // muon: learning rate of the matrices, times that of the rest
+    double variance_reduction = 0.025;        // mars: eta
+    double rho = 0.04;                        // sophia: scale of the curvature
+    std::int64_t curvature_interval = 10;     // sophia: steps between estimates
+    std::int64_t batch_tokens = 1;            // sophia: tokens of a step
+    std::int64_t precondition_interval = 10;  // soap: steps between new eigenbases
+    std::int64_t precondition_side_max = 10000;  // soap: longer sides of a matrix are left as they are
+    std::int64_t head_dim = 0;  // adam_mini: queries and keys share a second moment a head; 0 = a row
 };
 
 struct OptimizerStep {
@@ -36,15 +49,30 @@ class Optimizer {
     virtual ~Optimizer() = default;
     // Preconditions: both spans have the layout's size; learning_rate and all gradients are finite.
     virtual void step(const OptimizerStep& step) = 0;
-    // What must survive a restart beside the step number; every vector has the layout's size, and stays valid
-    // as long as the object. With these restored the next step gives the same bits.
+    // What must survive a restart beside the step number; the vectors' sizes never change, and they stay
+    // valid as long as the object. With these restored the next step gives the same bits.
     [[nodiscard]] virtual std::vector<StateVector> state() = 0;
+
+    // Where the gradient of the next step is to be taken: the parameters themselves, or a vector of the
+    // optimizer's own that is valid until the next call.
+    [[nodiscard]] virtual std::span<const float> gradient_point(std::span<const float> parameters) {
+        return parameters;
+    }
+    // Whether step number `step` wants curvature() before it, with the gradient of a batch whose targets are
+    // drawn from the model's own predictions.
+    [[nodiscard]] virtual bool wants_curvature(std::int64_t /*step*/) const { return false; }
+    virtual void curvature(std::span<const float> /*sampled_gradients*/) {}
+    // A merge with other replicas has written the parameters.
+    virtual void parameters_replaced() {}
 };
 
 struct OptimizerEntry {
     std::string_view name;
     std::string_view summary;
     std::string_view source;
+    // What the entry is known to work with: the configuration starts from these when it is chosen.
+    double learning_rate;
+    OptimizerOptions defaults;
     // `ops` outlives the optimizer.
     std::unique_ptr<Optimizer> (*make)(kernels::Ops& ops, const kernels::Layout& layout,
                                        const OptimizerOptions& options);
@@ -64,5 +92,9 @@ struct DecayRange {
     bool decays = false;
 };
 [[nodiscard]] std::vector<DecayRange> decay_ranges(const kernels::Layout& layout);
+
+// Whether a tensor is a matrix inside the network: not an embedding or the output head, whose rows are
+// tokens.
+[[nodiscard]] bool is_hidden_matrix(const kernels::TensorSlot& slot);
 
 }  // namespace Atoll::model

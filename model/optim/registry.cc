@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/options.h"
@@ -12,9 +13,43 @@ namespace {
 
 constexpr std::array kOptimizers = {
     OptimizerEntry{"adamw", "Adam with decoupled weight decay",
-                   "Loshchilov and Hutter 2019, arXiv 1711.05101", make_adamw},
+                   "Loshchilov and Hutter 2019, arXiv 1711.05101", 1e-3, OptimizerOptions{}, make_adamw},
     OptimizerEntry{"sgd", "stochastic gradient descent, with momentum beta1 (0 = none)",
-                   "Robbins and Monro 1951; Polyak 1964", make_sgd},
+                   "Robbins and Monro 1951; Polyak 1964", 0.1,
+                   OptimizerOptions{.beta1 = 0, .weight_decay = 0}, make_sgd},
+    OptimizerEntry{"adopt", "Adam that normalises by the variance before this gradient",
+                   "Taniguchi et al. 2024, arXiv 2411.02853", 1e-3,
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6}, make_adopt},
+    OptimizerEntry{"ademamix", "Adam with a second, slow average of the gradients",
+                   "Pagliardini et al. 2024, arXiv 2409.03137", 1e-3,
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_ademamix},
+    OptimizerEntry{"lion", "the sign of an average, one state", "Chen et al. 2023, arXiv 2302.06675", 1e-4,
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.99}, make_lion},
+    OptimizerEntry{"signum", "the sign of momentum, one state", "Bernstein et al. 2018, arXiv 1802.04434",
+                   1e-4, OptimizerOptions{.beta1 = 0.95}, make_signum},
+    OptimizerEntry{"muon", "orthogonalised momentum for matrices inside the network, AdamW for the rest",
+                   "Jordan et al. 2024", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999}, make_muon},
+    OptimizerEntry{"d_muon", "Muon with weight decay, scaled so that one learning rate suits all",
+                   "Liu et al. 2025, arXiv 2502.16982", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999},
+                   make_d_muon},
+    OptimizerEntry{"soap", "Adam in the eigenbasis of Shampoo's preconditioner",
+                   "Vyas et al. 2024, arXiv 2409.11321", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999},
+                   make_soap},
+    OptimizerEntry{"sophia", "momentum over the Gauss-Newton diagonal, cut to one",
+                   "Liu et al. 2023, arXiv 2305.14342", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999},
+                   make_sophia},
+    OptimizerEntry{"schedule_free", "AdamW that averages its iterates instead of lowering the rate",
+                   "Defazio et al. 2024, arXiv 2405.15682", 1e-3,
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.9999}, make_schedule_free},
+    OptimizerEntry{"prodigy", "Adam that estimates its own learning rate",
+                   "Mishchenko and Defazio 2023, arXiv 2306.06101", 1,
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_prodigy},
+    OptimizerEntry{"mars", "AdamW on gradients corrected by the change since the step before",
+                   "Yuan et al. 2024, arXiv 2411.10438", 3e-3, OptimizerOptions{.beta1 = 0.95, .beta2 = 0.99},
+                   make_mars},
+    OptimizerEntry{"adam_mini", "AdamW with one second moment for each row or head",
+                   "Zhang et al. 2024, arXiv 2406.16793", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.95},
+                   make_adam_mini},
 };
 
 }  // namespace
@@ -46,6 +81,12 @@ std::vector<DecayRange> decay_ranges(const kernels::Layout& layout) {
         ranges.back().size = end - ranges.back().offset;
     }
     return ranges;
+}
+
+bool is_hidden_matrix(const kernels::TensorSlot& slot) {
+    constexpr std::array kTokenTables = {"wte.weight", "wpe.weight", "embed_tokens.weight", "lm_head.weight"};
+    return slot.shape.size() == 2 &&
+           std::ranges::none_of(kTokenTables, [&](const char* name) { return slot.name.ends_with(name); });
 }
 
 }  // namespace Atoll::model

@@ -236,17 +236,14 @@ void add_vectors(Ops& ops) {
         auto p = Bench{ops}.buffer(kSize), g = Bench{ops}.buffer(kSize), m = ops.allocate(kFloats),
              v = ops.allocate(kFloats);
         return [&ops, p, g, m, v] {
-            ops.adamw({.parameters = p.get(),
-                       .gradients = g.get(),
-                       .m = m.get(),
-                       .v = v.get(),
-                       .size = kFloats,
-                       .learning_rate = 1e-3F,
-                       .beta1 = 0.9F,
-                       .beta2 = 0.95F,
-                       .epsilon = 1e-8F,
-                       .weight_decay = 0.1F,
-                       .step = 10});
+            ops.update(AdamUpdate{
+                .at = {.parameters = p.get(), .gradients = g.get(), .size = kFloats, .decay = 0.9999F},
+                .m = m.get(),
+                .v = v.get(),
+                .beta1 = 0.9F,
+                .beta2 = 0.95F,
+                .rate = 1e-3F,
+                .epsilon = 1e-8F});
         };
     });
     add("vector/axpy", 0, 3 * kBytes, [&ops] {

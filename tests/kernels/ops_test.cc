@@ -268,18 +268,21 @@ TEST_P(Operations, Adamw_follows_the_reference_over_steps) {
         for (int step = 1; step <= 5; ++step) {
             const Doubles gradients = random_doubles(size, 10 + static_cast<std::uint64_t>(step), 0.01);
             Guarded device_gradients(*ops, gradients);
-            ops->adamw({.parameters = device_parameters.data(),
-                        .gradients = device_gradients.data(),
-                        .m = device_m.data(),
-                        .v = device_v.data(),
-                        .size = size,
-                        .learning_rate = 0.01F,
-                        .beta1 = 0.9F,
-                        .beta2 = 0.999F,
-                        .epsilon = 1e-8F,
-                        .weight_decay = 0.1F,
-                        .gradient_scale = 0.5F,
-                        .step = step});
+            const double rate = static_cast<double>(0.01F);
+            ops->update(AdamUpdate{
+                .at = {.parameters = device_parameters.data(),
+                       .gradients = device_gradients.data(),
+                       .size = size,
+                       .gradient_scale = 0.5F,
+                       .decay = static_cast<float>(1 - rate * static_cast<double>(0.1F))},
+                .m = device_m.data(),
+                .v = device_v.data(),
+                .beta1 = 0.9F,
+                .beta2 = 0.999F,
+                .rate = static_cast<float>(rate / (1 - std::pow(static_cast<double>(0.9F), step))),
+                .root_scale =
+                    static_cast<float>(1 / std::sqrt(1 - std::pow(static_cast<double>(0.999F), step))),
+                .epsilon = 1e-8F});
             const auto exact = [](float value) { return static_cast<double>(value); };
             reference::adamw(
                 parameters.data(), gradients.data(), m.data(), v.data(), size,

@@ -13,7 +13,9 @@ namespace {
 
 class OptimizerContract : public testing::TestWithParam<OptimizerEntry> {
   protected:
-    std::unique_ptr<Optimizer> make() { return GetParam().make(*ops_, toy_.layout, OptimizerOptions{}); }
+    std::unique_ptr<Optimizer> make() { return GetParam().make(*ops_, toy_.layout, GetParam().defaults); }
+    // Ten times the rate that suits a language model: the bowl is a few steps of 0.01 wide.
+    [[nodiscard]] static double rate() { return std::min(10 * GetParam().learning_rate, 1.0); }
     std::unique_ptr<kernels::Ops> ops_ = kernels::make_cpu_ops(2);
     ToyProblem toy_;
 };
@@ -21,21 +23,21 @@ class OptimizerContract : public testing::TestWithParam<OptimizerEntry> {
 TEST_P(OptimizerContract, A_restart_changes_no_bit) {
     kernels::FlatBuffer straight = toy_.start();
     const auto uninterrupted = make();
-    toy_.descend(*uninterrupted, straight.span(), 1, 30, 0.01);
+    toy_.descend(*uninterrupted, straight.span(), 1, 30, rate());
 
     kernels::FlatBuffer resumed = toy_.start();
     const auto before = make();
-    toy_.descend(*before, resumed.span(), 1, 17, 0.01);
+    toy_.descend(*before, resumed.span(), 1, 17, rate());
     const auto after = make();
     const auto saved = before->state();
     const auto restored = after->state();
     ASSERT_EQ(saved.size(), restored.size());
     for (std::size_t i = 0; i < saved.size(); ++i) {
         EXPECT_EQ(saved[i].name, restored[i].name);
-        ASSERT_EQ(saved[i].values.size(), toy_.layout.size());
+        ASSERT_EQ(saved[i].values.size(), restored[i].values.size());
         std::copy(saved[i].values.begin(), saved[i].values.end(), restored[i].values.begin());
     }
-    toy_.descend(*after, resumed.span(), 18, 30, 0.01);
+    toy_.descend(*after, resumed.span(), 18, 30, rate());
     for (std::size_t i = 0; i < straight.size(); ++i) ASSERT_EQ(straight.span()[i], resumed.span()[i]) << i;
 }
 
@@ -43,7 +45,7 @@ TEST_P(OptimizerContract, The_toy_loss_falls) {
     kernels::FlatBuffer x = toy_.start();
     const double before = toy_.loss<float>(x.span());
     const auto optimizer = make();
-    toy_.descend(*optimizer, x.span(), 1, 300, 0.01);
+    toy_.descend(*optimizer, x.span(), 1, 1500, rate());
     EXPECT_LT(toy_.loss<float>(x.span()), 0.2 * before);
 }
 
@@ -53,7 +55,7 @@ TEST_P(OptimizerContract, Padding_stays_zero_and_a_zero_rate_moves_nothing) {
     toy_.descend(*optimizer, x.span(), 1, 5, 0);
     const kernels::FlatBuffer start = toy_.start();
     EXPECT_TRUE(std::equal(x.span().begin(), x.span().end(), start.span().begin()));
-    toy_.descend(*optimizer, x.span(), 6, 10, 0.01);
+    toy_.descend(*optimizer, x.span(), 6, 10, rate());
     for (std::size_t i = 6 * 16 + 5; i < x.size(); ++i) EXPECT_EQ(x.span()[i], 0) << i;
 }
 

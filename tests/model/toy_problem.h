@@ -54,11 +54,13 @@ class ToyProblem {
                  double learning_rate) const {
         kernels::FlatBuffer gradient(layout.size());
         for (std::int64_t step = from; step <= to; ++step) {
+            const std::span<const float> at = optimizer.gradient_point(x);
             for (const auto& slot : layout.slots()) {
                 for (std::size_t i = slot.offset; i < slot.offset + slot.size; ++i) {
-                    gradient.span()[i] = slope(i, x[i]);
+                    gradient.span()[i] = slope(i, at[i]);
                 }
             }
+            if (optimizer.wants_curvature(step)) optimizer.curvature(gradient.span());
             optimizer.step({.parameters = x,
                             .gradients = gradient.span(),
                             .learning_rate = learning_rate,

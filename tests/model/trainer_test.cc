@@ -110,13 +110,13 @@ TEST_F(TrainerTest, Resumed_from_its_state_training_continues_bit_for_bit) {
         TextBatches data_again(3);
         const auto resumed = make(options, data_again);
         std::copy(parameters.begin(), parameters.end(), resumed->parameters().begin());
+        resumed->parameters_changed();
         const auto restored = resumed->optimizer_state();
         ASSERT_EQ(restored.size(), state.size());
         for (std::size_t i = 0; i < state.size(); ++i) {
             std::copy(state[i].begin(), state[i].end(), restored[i].values.begin());
         }
         resumed->seek(position);
-        resumed->parameters_changed();
         EXPECT_EQ(run(*resumed, 7), expected);
         EXPECT_TRUE(std::equal(straight->parameters().begin(), straight->parameters().end(),
                                resumed->parameters().begin()));
