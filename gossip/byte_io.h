@@ -68,6 +68,7 @@ class ByteReader {
         return bytes;
     }
     [[nodiscard]] bool ok() const { return ok_; }
+    [[nodiscard]] std::size_t left() const { return rest_.size(); }
     // Everything was there and nothing is left over.
     [[nodiscard]] bool complete() const { return ok_ && rest_.empty(); }
 

@@ -72,18 +72,19 @@ Status check_certificate(const Certificate& certificate, const Authority& author
 }
 
 Bytes join_member_record(ByteView certificate, std::uint64_t incarnation, std::string_view name,
-                         std::string_view address, const Signature& signature) {
+                         std::string_view address, std::string_view region, const Signature& signature) {
     ByteWriter out;
     out.raw(certificate);
     out.integer(incarnation);
     out.text(name);
     out.text(address);
+    if (!region.empty()) out.text(region);
     out.raw(signature);
     return out.take();
 }
 
 Bytes MemberRecord::encode() const {
-    return join_member_record(certificate.encode(), incarnation, name, address, signature);
+    return join_member_record(certificate.encode(), incarnation, name, address, region, signature);
 }
 
 Result<MemberRecord> MemberRecord::decode(ByteView bytes) {
@@ -93,9 +94,15 @@ Result<MemberRecord> MemberRecord::decode(ByteView bytes) {
     record.incarnation = in.integer<std::uint64_t>();
     record.name = in.text();
     record.address = in.text();
+    // Records without a region are as they were before there were regions.
+    if (in.left() > sizeof(Signature)) {
+        record.region = in.text();
+        if (record.region.empty()) return Error{ErrorCode::corrupt, "a member record with an empty region"};
+    }
     record.signature = in.array<64>();
     if (!in.complete()) return Error{ErrorCode::corrupt, "a member record is cut off or too long"};
     ATOLL_TRY(check_name(record.name));
+    ATOLL_TRY(check_region(record.region));
     if (!record.address.empty()) {
         if (const auto address = parse_address(record.address); !address.ok()) return address.error();
     }
@@ -107,10 +114,11 @@ Result<MemberRecord> MemberRecord::decode(ByteView bytes) {
 }
 
 MemberRecord make_member_record(const Identity& member, const Certificate& certificate, std::string name,
-                                std::string address, std::uint64_t incarnation) {
+                                std::string address, std::uint64_t incarnation, std::string region) {
     ATOLL_CHECK(member.id() == certificate.member);
     ATOLL_CHECK(name.size() <= kNameBytesMax && address.size() <= kAddressBytesMax);
-    MemberRecord record{certificate, std::move(name), std::move(address), incarnation, {}};
+    ATOLL_CHECK(region.size() <= kRegionBytesMax);
+    MemberRecord record{certificate, std::move(name), std::move(address), std::move(region), incarnation, {}};
     const Bytes bytes = record.encode();
     record.signature =
         member.sign(context::kMemberRecord, ByteView(bytes).first(bytes.size() - sizeof(Signature)));

@@ -43,6 +43,7 @@ struct MemberRecord {
     Certificate certificate;
     std::string name;               // human name
     std::string address;            // "tcp://host:port", or empty: it can only dial others
+    std::string region;             // label of the region it is in, or empty
     std::uint64_t incarnation = 0;  // rises with every start; the record with the highest one holds
     Signature signature{};          // the member's
 
@@ -53,9 +54,10 @@ struct MemberRecord {
 };
 // The encoded record that these parts make up; nothing is checked.
 [[nodiscard]] Bytes join_member_record(ByteView certificate, std::uint64_t incarnation, std::string_view name,
-                                       std::string_view address, const Signature& signature);
+                                       std::string_view address, std::string_view region,
+                                       const Signature& signature);
 [[nodiscard]] MemberRecord make_member_record(const Identity& member, const Certificate& certificate,
                                               std::string name, std::string address,
-                                              std::uint64_t incarnation);
+                                              std::uint64_t incarnation, std::string region = "");
 
 }  // namespace Atoll::gossip

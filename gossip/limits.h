@@ -16,11 +16,13 @@ inline constexpr int kNestingMax = 16;
 
 // ---- texts ----
 inline constexpr std::size_t kNameBytesMax = 64;
+inline constexpr std::size_t kRegionBytesMax = 32;
 inline constexpr std::size_t kReasonBytesMax = 512;
 inline constexpr std::size_t kRunConfigBytesMax = 16U << 10U;
 
 // ---- lists ----
-// certificate 310 + incarnation 8 + name 1 + 64 + address 1 + 128 + signature 64 = 576, rounded up.
+// certificate 310 + incarnation 8 + name 1 + 64 + address 1 + 128 + region 1 + 32 + signature 64 = 609,
+// rounded up.
 inline constexpr std::size_t kMemberRecordBytesMax = 640;
 inline constexpr std::size_t kRecordsPerHeartbeatMax = 16;  // 10 KiB each second and peer at the very most
 inline constexpr std::size_t kRecordsPerJoinReplyMax = 64;  // 64 x 640 = 40 KiB; heartbeats bring the others

@@ -22,13 +22,15 @@ Membership::Membership(const Identity& identity, Authority authority, Certificat
     : identity_(identity),
       authority_(authority),
       options_(std::move(options)),
-      self_(make_member_record(identity, certificate, std::move(name), std::move(address), incarnation)),
+      self_(make_member_record(identity, certificate, std::move(name), std::move(address), incarnation,
+                               options_.region)),
       detector_(options_.heartbeat_seconds * options_.suspect_misses, options_.dead_seconds) {
     ATOLL_CHECK(options_.records_per_heartbeat <= kRecordsPerHeartbeatMax);
     ATOLL_CHECK(options_.run_config.size() <= kRunConfigBytesMax);
     const Status own = ledger_.admit(certificate);
     ATOLL_CHECK(own.ok());
     view_.members = {identity.id()};
+    view_.regions = {self_.region};
     view_.reason = "started";
 }
 
@@ -57,9 +59,9 @@ Orders Membership::handle(const Message& message, Instant at) {
 
 void Membership::handle_heartbeat(const PeerId& sender, const Heartbeat& beat, Instant at, Orders& orders) {
     if (sender == identity_.id()) return;
-    Member* member = absorb(
-        join_member_record(beat.certificate, beat.incarnation, beat.name, beat.address, beat.statement), at,
-        orders);
+    Member* member = absorb(join_member_record(beat.certificate, beat.incarnation, beat.name, beat.address,
+                                               beat.region, beat.statement),
+                            at, orders);
     if (member == nullptr) {
         // Not newer than what we hold: its clock went back, or it restarted within a second. Show it the
         // record that it must rise above.
@@ -172,9 +174,14 @@ Membership::Member* Membership::absorb(ByteView encoded, Instant at, Orders& ord
     if (is_new || member.left || member.record.address != record->address) {
         orders.connect.push_back({peer, record->address});
     }
+    const bool moved = member.in_view && member.record.region != record->region;
     member.record = std::move(*record);
     member.encoded.assign(encoded.begin(), encoded.end());
     member.left = false;
+    if (moved) {
+        change_view(peer, true,
+                    fmt::format("{} is in region {} now", who(member.record), member.record.region), orders);
+    }
     return &member;
 }
 
@@ -194,7 +201,8 @@ bool Membership::make_room() {
 }
 
 void Membership::rise_above(std::uint64_t incarnation) {
-    self_ = make_member_record(identity_, self_.certificate, self_.name, self_.address, incarnation + 1);
+    self_ = make_member_record(identity_, self_.certificate, self_.name, self_.address, incarnation + 1,
+                               self_.region);
 }
 
 Orders Membership::tick(Instant at) {
@@ -244,11 +252,14 @@ void Membership::remove(const PeerId& peer, Orders& orders) {
 
 void Membership::change_view(const PeerId& peer, bool in_view, const std::string& reason, Orders& orders) {
     members_.at(peer).in_view = in_view;
-    const auto place = std::ranges::lower_bound(view_.members, peer);
+    const auto place = std::ranges::lower_bound(view_.members, peer) - view_.members.begin();
+    if (view_.index_of(peer)) {
+        view_.members.erase(view_.members.begin() + place);
+        view_.regions.erase(view_.regions.begin() + place);
+    }
     if (in_view) {
-        view_.members.insert(place, peer);
-    } else {
-        view_.members.erase(place);
+        view_.members.insert(view_.members.begin() + place, peer);
+        view_.regions.insert(view_.regions.begin() + place, members_.at(peer).record.region);
     }
     ++view_.epoch;
     view_.reason = orders.view ? view_.reason + "; " + reason : reason;
@@ -264,6 +275,7 @@ Heartbeat Membership::heartbeat(std::vector<Bytes> others) const {
             .tokens = progress_.tokens,
             .loss = progress_.loss,
             .certificate = self_.certificate.encode(),
+            .region = self_.region,
             .statement = self_.signature,
             .others = std::move(others)};
 }

@@ -27,6 +27,7 @@ struct MembershipOptions {
     double dead_seconds = 10;
     std::size_t records_per_heartbeat = 4;  // of others, in turn; at most kRecordsPerHeartbeatMax
     std::string run_config;                 // handed to newcomers; empty: this node lets nobody in
+    std::string region;                     // label of the region this node is in (check_region), or empty
 };
 
 struct Instant {
@@ -103,6 +104,7 @@ class Membership {
     void note_once(const PeerId& peer, std::string note, Orders& orders);
     void rise_above(std::uint64_t incarnation);
     void remove(const PeerId& peer, Orders& orders);
+    // Also for a member that stays, but in another region.
     void change_view(const PeerId& peer, bool in_view, const std::string& reason, Orders& orders);
     // For newcomers: the own one, members in the view, then the silent ones.
     [[nodiscard]] std::vector<Bytes> present_records() const;

@@ -35,8 +35,9 @@ struct Heartbeat {
     std::uint64_t step = 0;
     std::uint64_t tokens = 0;
     double loss = 0;
-    Bytes certificate;  // the sender's own, encoded
-    // The sender's signature over certificate, name, address and incarnation: together they are its
+    Bytes certificate;   // the sender's own, encoded
+    std::string region;  // label of the region the sender is in; empty: none
+    // The sender's signature over certificate, name, address, region and incarnation: together they are its
     // MemberRecord (gossip/certificate.h), which we may pass on.
     std::array<std::byte, 64> statement{};
     std::vector<Bytes> others;  // encoded MemberRecords of other members (bounded)

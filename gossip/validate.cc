@@ -39,6 +39,7 @@ Status check_records(const std::vector<Bytes>& records, std::size_t count_max) {
 Status check(const Heartbeat& beat, std::uint64_t) {
     ATOLL_TRY(check_name(beat.name));
     ATOLL_TRY(check_text("address", beat.address, kAddressBytesMax));
+    ATOLL_TRY(check_region(beat.region));
     if (beat.certificate.size() != Certificate::kBytes) return bad("the certificate has the wrong length");
     if (!std::isfinite(beat.loss)) return bad("loss is not a finite number");
     return check_records(beat.others, kRecordsPerHeartbeatMax);
@@ -100,6 +101,8 @@ Status check(const Local&, std::uint64_t) {
     return bad("this kind never leaves its node");
 }
 }  // namespace
+
+Status check_region(std::string_view region) { return check_text("region", region, kRegionBytesMax); }
 
 Status check_name(std::string_view name) {
     if (name.empty()) return bad("the node's name is empty");

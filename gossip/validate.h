@@ -12,6 +12,8 @@ namespace Atoll::gossip {
 // A node's human name: 1 to kNameBytesMax bytes, no control characters (it is printed on terminals and
 // pages).
 [[nodiscard]] Status check_name(std::string_view name);
+// A region's label: at most kRegionBytesMax bytes, no control characters; may be empty.
+[[nodiscard]] Status check_region(std::string_view region);
 
 // The most payload a message of this kind may announce.
 [[nodiscard]] std::uint64_t payload_bytes_max(const Body& body);

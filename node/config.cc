@@ -29,6 +29,8 @@ void bind(Options& options, LocalConfig& local) {
                 "membership certificate; empty: the one in the run folder");
     options.add(scope, "local.log_file", &local.log_file, "log file; empty: node.log in the run folder");
     options.add(scope, "local.name", &local.name, "a name for people, shown beside the peer id");
+    options.add(scope, "local.region", &local.region,
+                "label of the place this node is in, for topology hierarchical; empty: none");
     options.add(scope, "local.listen", &local.listen, "host:port to listen on; port 0: any free one");
     options.add(scope, "local.announce", &local.announce,
                 "host:port that others are told; empty: the listen address");

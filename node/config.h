@@ -26,7 +26,8 @@ struct LocalConfig {
     std::string certificate;    // empty = the one in the run folder, or self-signed with the owner key
     std::string log_file;       // empty = node.log in the run folder
     // Network.
-    std::string name;                    // shown to people beside the peer id
+    std::string name;    // shown to people beside the peer id
+    std::string region;  // label of the place it is in, for topology hierarchical; empty = none
     std::string listen = "127.0.0.1:0";  // host:port; port 0 = any free one
     std::string announce;                // what others are told to connect to; empty = the listen address
     std::vector<std::string> bootstrap;  // host:port of members to begin with

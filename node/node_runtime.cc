@@ -145,10 +145,13 @@ Status Runtime::open_network() {
     }
     const std::string name = local.name.empty() ? request_.identity.id().short_name() : local.name;
     ATOLL_TRY(gossip::check_name(name));
+    if (const Status region = gossip::check_region(local.region); !region)
+        return Error{ErrorCode::invalid, "local.region: " + region.error().message};
     membership_ = std::make_unique<gossip::Membership>(
         request_.identity, gossip::Authority{run_, request_.certificate.grant.owner}, request_.certificate,
         name, address, host_->incarnation(),
-        gossip::MembershipOptions{.run_config = federation::to_text(request_.config.run)});
+        gossip::MembershipOptions{.run_config = federation::to_text(request_.config.run),
+                                  .region = local.region});
     board_.change([&](NodeState& state) {
         state.peer = request_.identity.id().text();
         state.fingerprint = gossip::fingerprint(request_.identity.id());

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
@@ -150,10 +151,14 @@ class Experiment {
         gossip::View view;
         view.epoch = ++epoch_;
         view.reason = "told by the oracle";
+        std::map<gossip::PeerId, std::string> regions;
         for (std::size_t node = 0; node < members_.size(); ++node) {
-            if (simulation.is_on(node)) view.members.push_back(world_.peers[node]);
+            if (simulation.is_on(node)) regions[world_.peers[node]] = scenario_.site_of(node).name;
         }
-        std::ranges::sort(view.members);
+        for (auto& [peer, region] : regions) {
+            view.members.push_back(peer);
+            view.regions.push_back(std::move(region));
+        }
         return view;
     }
 

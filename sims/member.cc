@@ -208,6 +208,7 @@ Status Member::train(std::uint64_t incarnation, gossip::Host& host) {
     if (!world_.certificates.empty()) {
         gossip::MembershipOptions options;
         options.dead_seconds = world_.scenario.simulation.detect_seconds;
+        options.region = world_.scenario.site_of(node_).name;
         membership =
             std::make_unique<gossip::Membership>(identity_, world_.authority, world_.certificates[node_],
                                                  name_of(node_), address_of(node_), incarnation + 1, options);

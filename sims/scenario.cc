@@ -5,6 +5,8 @@
 #include <limits>
 #include <sstream>
 
+#include "gossip/limits.h"
+
 namespace Atoll::sims {
 
 namespace {
@@ -35,7 +37,8 @@ Status resolve_sites(Scenario& scenario) {
         std::istringstream stream(entry);
         Site site;
         if (!(stream >> site.name >> site.nodes >> site.megabits >> site.milliseconds) || !at_end(stream) ||
-            site.nodes == 0 || site.nodes > kNodesMax || !(site.megabits > 0) || !(site.milliseconds >= 0)) {
+            site.name.size() > gossip::kRegionBytesMax || site.nodes == 0 || site.nodes > kNodesMax ||
+            !(site.megabits > 0) || !(site.milliseconds >= 0)) {
             return bad_entry("network.sites", entry, "\"name nodes Mb/s ms\", as \"europe 2 100 5\"");
         }
         scenario.sites.push_back(std::move(site));
@@ -112,6 +115,12 @@ std::size_t Scenario::nodes() const {
     std::size_t count = 0;
     for (const auto& site : sites) count += site.nodes;
     return count;
+}
+
+const Site& Scenario::site_of(std::size_t node) const {
+    std::size_t index = 0;
+    for (; node >= sites[index].nodes; ++index) node -= sites[index].nodes;
+    return sites[index];
 }
 
 void bind(Options& options, Scenario& scenario) {

@@ -70,6 +70,8 @@ struct Scenario {
     std::vector<double> slowness;  // one factor a node
 
     [[nodiscard]] std::size_t nodes() const;
+    // Where a node is: its region, for the topology.
+    [[nodiscard]] const Site& site_of(std::size_t node) const;
 };
 
 // Binds every key of the file to `scenario`, which outlives `options`.

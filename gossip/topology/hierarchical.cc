@@ -2,15 +2,14 @@
 // averaging has three rounds:
 //
 //   inside   everybody in a region with everybody in it: each holds the region's mean
-//   across   mass flows between every two regions q and r, s_q s_r / n of it each way (s members in a region)
+//   across   every two regions q and r exchange s_q s_r / n of their mass (s members in a region, n in all)
 //   inside   again: each holds the mean of all
 //
 // and only every `interval`-th averaging goes across; the others end after the first round. Region r then has
 // s_q s_r / n of the mass of every q, which is the mean of all with s_r as its weight: exact, whatever the
-// sizes. A member has a mass of one, so the flow takes a number of members, the region's representatives: the
-// first few, each of which keeps some of its mass. They give in turn to the regions that follow their own, in
-// turn to the members there. Across, the matrices are column-stochastic; rows too if all sizes are equal
-// (push-sum's weights care for the rest).
+// sizes. A member has a mass of one, so it takes a number of members, the region's representatives: the first
+// few, each of which keeps some of its mass and meets one or a few representatives of other regions. All
+// links are symmetric.
 //
 // One region, or members without labels: one round, everybody with everybody.
 #include <fmt/core.h>
@@ -33,43 +32,58 @@ struct Layout {
     std::vector<Exchange> across;                   // of each member
 };
 
-// Cuts what each region gives along a line: the regions to give to on one side, the representatives on the
-// other. Lengths are integers, in units of mass / n.
+// What is left to give of a region's representatives, in units of mass / n.
+class Representatives {
+  public:
+    Representatives(const std::vector<std::size_t>& region, std::size_t n) : region_(region) {
+        const std::size_t total = region.size() * (n - region.size());
+        // n - 1 of a member's n units at most: whoever gave everything away would have nothing to average.
+        const std::size_t count = (total + n - 2) / (n - 1);
+        each_ = (total + count - 1) / count;
+        left_ = each_;
+    }
+    [[nodiscard]] std::size_t member() const { return region_[index_]; }
+    [[nodiscard]] std::size_t left() const { return left_; }
+    void give(std::size_t units) {
+        left_ -= units;
+        if (left_ > 0 || index_ + 1 == region_.size()) return;
+        ++index_;
+        left_ = each_;
+    }
+
+  private:
+    const std::vector<std::size_t>& region_;
+    std::size_t index_ = 0;
+    std::size_t each_ = 0;
+    std::size_t left_ = 0;
+};
+
+// Pairs of regions in order; in each the representatives that have something left, first come first served.
 Layout make_layout(const Roster& roster) {
     Layout layout{roster.members_by_region(), std::vector<Exchange>(roster.n)};
-    const std::size_t n = roster.n;
-    const std::size_t count = layout.regions.size();
-    if (count < 2) return layout;
-    std::vector<std::size_t> next_receiver(count, 0);
-    for (std::size_t from = 0; from < count; ++from) {
-        const auto& givers = layout.regions[from];
-        const std::size_t total = givers.size() * (n - givers.size());
-        // n - 1 units of a giver's n at most: whoever gave everything away would have nothing to average.
-        const std::size_t representatives = (total + n - 2) / (n - 1);
-        const std::size_t each = (total + representatives - 1) / representatives;
-        std::vector<std::size_t> given(givers.size(), 0);
-        std::size_t giver = 0;
-        for (std::size_t step = 1; step < count; ++step) {
-            const std::size_t to = (from + step) % count;
-            const auto& receivers = layout.regions[to];
-            std::size_t rest = givers.size() * receivers.size();
-            while (rest > 0) {
-                if (given[giver] == each) ++giver;
-                const std::size_t units = std::min(rest, each - given[giver]);
-                const std::size_t receiver = receivers[next_receiver[to]++ % receivers.size()];
-                const double weight = static_cast<double>(units) / static_cast<double>(n);
-                layout.across[givers[giver]].send.push_back({receiver, weight});
-                layout.across[receiver].receive.push_back({givers[giver], weight});
-                given[giver] += units;
+    const auto& regions = layout.regions;
+    if (regions.size() < 2) return layout;
+    std::vector<Representatives> representatives;
+    for (const auto& region : regions) representatives.emplace_back(region, roster.n);
+    for (std::size_t q = 0; q < regions.size(); ++q) {
+        for (std::size_t r = q + 1; r < regions.size(); ++r) {
+            for (std::size_t rest = regions[q].size() * regions[r].size(); rest > 0;) {
+                Representatives& a = representatives[q];
+                Representatives& b = representatives[r];
+                const std::size_t units = std::min({rest, a.left(), b.left()});
+                const double weight = static_cast<double>(units) / static_cast<double>(roster.n);
+                layout.across[a.member()].send.push_back({b.member(), weight});
+                layout.across[b.member()].send.push_back({a.member(), weight});
+                a.give(units);
+                b.give(units);
                 rest -= units;
             }
         }
-        for (std::size_t i = 0; i < givers.size(); ++i)
-            layout.across[givers[i]].keep = static_cast<double>(n - given[i]) / static_cast<double>(n);
     }
     for (Exchange& exchange : layout.across) {
+        for (const Edge& edge : exchange.send) exchange.keep -= edge.weight;
         std::ranges::sort(exchange.send, {}, &Edge::member);
-        std::ranges::sort(exchange.receive, {}, &Edge::member);
+        exchange.receive = exchange.send;
     }
     return layout;
 }

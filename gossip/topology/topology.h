@@ -26,8 +26,8 @@ struct Edge {
 // weights = 1.
 struct Exchange {
     double keep = 1;
-    std::vector<Edge> send;
-    std::vector<Edge> receive;  // from whom, and what share of theirs
+    std::vector<Edge> send;     // in ascending order of members, each once
+    std::vector<Edge> receive;  // from whom, and what share of theirs; in the same order
 };
 
 class Topology {

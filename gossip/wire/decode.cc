@@ -51,6 +51,7 @@ Heartbeat read(wire::Heartbeat::Reader in) {
             .tokens = in.getTokens(),
             .loss = in.getLoss(),
             .certificate = bytes_of(in.getCertificate()),
+            .region = text_of(in.getRegion()),
             .statement = array_of<64>(in.getStatement(), "statement is not 64 bytes"),
             .others = list_of(in.getOthers(), kRecordsPerHeartbeatMax, "too many member records")};
 }

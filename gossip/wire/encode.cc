@@ -28,6 +28,7 @@ void write(wire::Envelope::Builder envelope, const Heartbeat& beat) {
     out.setIncarnation(beat.incarnation);
     out.setName(beat.name.c_str());
     out.setAddress(beat.address.c_str());
+    out.setRegion(beat.region.c_str());
     out.setRound(beat.round);
     out.setStep(beat.step);
     out.setTokens(beat.tokens);

@@ -35,6 +35,7 @@ struct Heartbeat {
   certificate @7 :Data;
   statement @8 :Data;       # 64 bytes
   others @9 :List(Data);
+  region @10 :Text;         # empty: none
 }
 
 struct Leave {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gossip/limits.h"
 #include "gossip/token_ledger.h"
 #include "tests/gossip/trust_fixture.h"
 
@@ -112,6 +113,30 @@ TEST(MemberRecord, Comes_back_and_every_flipped_bit_is_refused) {
     }
     for (std::size_t i = 0; i < bytes.size(); ++i)
         EXPECT_FALSE(MemberRecord::decode(ByteView(bytes).first(i)).ok());
+}
+
+TEST(MemberRecord, Carries_a_region_and_without_one_is_as_records_were_before_there_were_regions) {
+    const TestRun run;
+    const Identity member = identity_named("member");
+    const Certificate certificate = run.certificate(member.id());
+    const MemberRecord nowhere = make_member_record(member, certificate, "ada", "", 42);
+    const MemberRecord north = make_member_record(member, certificate, "ada", "", 42, "north");
+    EXPECT_EQ(nowhere.encode().size(), Certificate::kBytes + 8 + 1 + 3 + 1 + sizeof(Signature));
+    EXPECT_EQ(north.encode().size(), nowhere.encode().size() + 1 + 5);
+    EXPECT_EQ(MemberRecord::decode(nowhere.encode())->region, "");
+    EXPECT_EQ(MemberRecord::decode(north.encode())->region, "north");
+    const Bytes encoded = north.encode();
+    for (std::size_t i = 0; i < encoded.size(); ++i) {
+        Bytes flipped = encoded;
+        flipped[i] ^= std::byte{1};
+        EXPECT_FALSE(MemberRecord::decode(flipped).ok()) << i;
+        EXPECT_FALSE(MemberRecord::decode(ByteView(encoded).first(i)).ok()) << i;
+    }
+    const std::string longest(kRegionBytesMax, 'r');
+    EXPECT_TRUE(
+        MemberRecord::decode(
+            make_member_record(member, certificate, std::string(kNameBytesMax, 'n'), "", 1, longest).encode())
+            .ok());
 }
 
 TEST(MemberRecord, Of_somebody_else_is_refused) {

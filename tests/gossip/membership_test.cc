@@ -107,6 +107,35 @@ TEST(Membership, A_restart_with_a_higher_incarnation_replaces_the_address) {
     EXPECT_EQ(cluster.view_of(0), (Members{0, 1, 2}));
 }
 
+TEST(Membership, Regions_reach_everybody_and_a_restart_in_another_one_changes_the_view) {
+    Cluster cluster;
+    const auto start_in = [&](std::size_t node, const std::string& region) {
+        cluster.options.region = region;
+        cluster.start(node);
+    };
+    for (const char* region : {"north", "south", "", "north"}) start_in(cluster.add(), region);
+    for (std::size_t i = 1; i < 4; ++i)
+        cluster.carry_out(
+            i, cluster.nodes[i].membership->learn(cluster.nodes[0].membership->records(), cluster.at()));
+    cluster.run_for(5);
+    const auto expect_regions = [&](const std::vector<std::string>& by_node) {
+        for (const auto& node : cluster.nodes) {
+            const View& view = node.membership->view();
+            ASSERT_EQ(view.size(), 4U);
+            for (std::size_t i = 0; i < 4; ++i)
+                EXPECT_EQ(view.regions[*view.index_of(cluster.nodes[i].identity.id())], by_node[i]);
+        }
+    };
+    expect_regions({"north", "south", "", "north"});
+    cluster.kill(3);
+    cluster.nodes[3].incarnation = 101;
+    start_in(3, "west");
+    cluster.run_for(3);
+    expect_regions({"north", "south", "", "west"});
+    EXPECT_NE(cluster.nodes[0].views.back().reason.find("is in region west now"), std::string::npos)
+        << cluster.nodes[0].views.back().reason;
+}
+
 TEST(Membership, A_restart_whose_clock_stood_still_or_went_back_refutes_its_old_record) {
     for (const std::uint64_t incarnation : {100U, 40U}) {
         Cluster cluster;

@@ -17,7 +17,8 @@ inline std::vector<Sample> message_samples() {
     const TestRun run;
     const Identity member = identity_named("member");
     const MemberRecord record =
-        make_member_record(member, run.certificate(member.id()), "ada", "tcp://192.0.2.7:9000", 42);
+        make_member_record(member, run.certificate(member.id()), "ada", "tcp://192.0.2.7:9000", 42,
+                           "north");
     const Hash hash = blake2b(as_byte_view("something"));
     return {
         {Heartbeat{.incarnation = 42,
@@ -28,6 +29,7 @@ inline std::vector<Sample> message_samples() {
                    .tokens = 1'000'000,
                    .loss = 2.5,
                    .certificate = record.certificate.encode(),
+                   .region = record.region,
                    .statement = record.signature,
                    .others = {record.encode(), record.encode()}}},
         {Leave{"done"}},
