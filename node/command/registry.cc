@@ -23,6 +23,7 @@ std::unique_ptr<Command> make_peers_command();
 std::unique_ptr<Command> make_report_command();
 std::unique_ptr<Command> make_sim_command();
 std::unique_ptr<Command> make_status_command();
+std::unique_ptr<Command> make_topology_command();
 std::unique_ptr<Command> make_train_command();
 
 namespace {
@@ -96,6 +97,11 @@ constexpr CommandEntry kCommands[] = {
      {"atoll sim sims/scenario/four_islands.toml",
       "atoll sim sims/scenario/four_islands.toml --timing-only --json"},
      make_sim_command},
+    {"topology",
+     "a mixing schedule, its properties and its picture",
+     {"atoll topology null_cascade --nodes 23 --degree 2 --plot null_cascade.svg",
+      "atoll topology hierarchical --region-sizes 3,5,8 --json"},
+     make_topology_command},
     {"report",
      "one page with the plots of one run or several",
      {"atoll report runs/atoll/20260131T120000Z-local", "atoll report runs/a/* --out compare.html"},

@@ -208,5 +208,79 @@ TEST_F(Cli, A_full_disk_ends_with_a_message_and_no_half_checkpoint) {
     EXPECT_FALSE(std::filesystem::exists(folder / "run/checkpoint/latest"));
 }
 
+TEST_F(Cli, Topology_reports_every_promised_field_of_every_topology) {
+    const auto items = atoll("list topologies --json").json()["items"];
+    EXPECT_EQ(items.size(), 11U);
+    for (const auto& item : items) {
+        const auto name = item["name"].get<std::string>();
+        SCOPED_TRACE(name);
+        const Said said = atoll("topology " + name + " --nodes 16 --json");
+        ASSERT_EQ(said.exit_code, 0) << said.error;
+        const auto object = said.json();
+        for (const char* field : {"rounds", "degree_max", "product_error", "sigma"})
+            ASSERT_TRUE(object[field].is_number()) << field << " in " << object.dump();
+        for (const char* field : {"exact", "commutes", "doubly_stochastic"})
+            ASSERT_TRUE(object[field].is_boolean()) << field << " in " << object.dump();
+        EXPECT_EQ(object["period"].is_null(), name == "random_match");
+        EXPECT_EQ(object["consensus_error"].size(), object["rounds"].get<std::size_t>());
+        EXPECT_EQ(object["exact"], object["product_error"].get<double>() < 1e-12);
+        EXPECT_EQ(object["exact"], object["consensus_error"].back().get<double>() < 1e-24);
+        EXPECT_EQ(atoll("topology " + name + " --nodes 16 --json").out, said.out) << "the same every time";
+        EXPECT_EQ(atoll("topology " + name + " --nodes 1 --json").json()["exact"], true);
+    }
+}
+
+TEST_F(Cli, Topology_of_twenty_three_nodes_is_exact_in_eleven_rounds_and_is_drawn) {
+    const Said said = atoll("topology null_cascade --nodes 23 --degree 2 --json --plot cascade.svg");
+    ASSERT_EQ(said.exit_code, 0) << said.error;
+    const auto object = said.json();
+    EXPECT_EQ(object["rounds"], 11);
+    EXPECT_EQ(object["period"], 11);
+    EXPECT_EQ(object["degree_max"], 2);
+    EXPECT_EQ(object["exact"], true);
+    EXPECT_EQ(object["commutes"], true);
+    EXPECT_LT(object["sigma"], 1e-12);
+    const std::string svg = read_text(folder / "cascade.svg").value();
+    EXPECT_TRUE(svg.starts_with("<svg ")) << svg.substr(0, 40);
+    EXPECT_TRUE(svg.ends_with("</svg>\n"));
+    for (const char* text : {">round 11<", "null_cascade", ">base_k, k = 2<", ">ring<", "10⁻¹⁶"})
+        EXPECT_THAT(svg, HasSubstr(text));
+    EXPECT_THAT(svg, testing::Not(HasSubstr("href")));
+    EXPECT_THAT(svg, testing::Not(HasSubstr("nan")));
+    const Said table = atoll("topology hierarchical --region-sizes 2,3");
+    EXPECT_EQ(table.exit_code, 0);
+    EXPECT_THAT(table.out, HasSubstr("0-1: 0.5000  2-3: 0.3333"));
+}
+
+TEST_F(Cli, Topology_of_ten_thousand_nodes_says_what_was_not_computed) {
+    const auto prime = atoll("topology null_cascade --nodes 9973 --degree 4 --json").json();
+    EXPECT_EQ(prime["rounds"], 2493);
+    EXPECT_LT(prime["product_error"], 1e-12);
+    const auto torus = atoll("topology torus --nodes 10000 --json").json();
+    EXPECT_TRUE(torus["sigma"].is_null());
+    EXPECT_TRUE(torus["product_error"].is_null());
+}
+
+TEST_F(Cli, Topology_names_what_is_wrong_with_its_flags) {
+    const std::pair<const char*, const char*> wrong[] = {
+        {"ring", "--nodes is missing"},
+        {"ring --nodes 0", "--nodes 0: expected 1 to 20000"},
+        {"rong --nodes 4", "did you mean ring?"},
+        {"null_cascade --nodes 9 --degree 1", "degree 1: expected 2 to 63"},
+        {"base_k --nodes 9 --degree 0", "degree 0: expected 1 to 63"},
+        {"one_peer_exponential --nodes 9 --degree 3", "degree 3: expected 1"},
+        {"hierarchical --region-sizes 2,0", "--region-sizes 0"},
+        {"hierarchical --region-sizes 2,3 --nodes 6", "--nodes 6 but --region-sizes has 5 members"},
+        {"ring --region-sizes 2,3", "expected topology hierarchical"},
+        {"hierarchical --nodes 6 --interval 0", "--interval 0: expected 1 to 1000"},
+        {"ring --nodes 6 --rounds 0", "--rounds 0: expected 1 to 100000"},
+    };
+    for (const auto& [arguments, reason] : wrong) {
+        const Said said = atoll(std::string("topology ") + arguments);
+        EXPECT_EQ(said.exit_code, 2) << arguments;
+        EXPECT_THAT(said.error, HasSubstr(reason)) << arguments;
+    }
+}
+
 }  // namespace
 }  // namespace Atoll::e2e
