@@ -8,9 +8,12 @@ namespace Atoll::gossip {
 
 namespace {
 
-// For k <= 8 one of the first few subsets always has a filter without negative weights; for the large
-// subsets of a large k the search must end.
+// For up to four pairs of frequencies (k <= 9) one of the first few subsets always has a filter without
+// negative weights. For more that is rare, and the search must end.
+constexpr std::size_t kPairsSearched = 4;
 constexpr std::size_t kSubsetsTried = 64;
+constexpr std::size_t kPairsMax = 12;         // the product of many more has lost its zeros to rounding
+constexpr std::size_t kExpansionsTried = 16;  // of more pairs
 // All shapes of a round are offered only while there are so many in all: choosing among them costs time.
 constexpr std::size_t kShapesMax = 1U << 14U;
 constexpr double kWeightZero = 1e-12;
@@ -93,12 +96,14 @@ RoundShapes take_round(const Nulling& nulling, Frequencies& rest, std::size_t mo
     for (std::size_t size = std::min(most, rest.size()); size > 0; --size) {
         std::vector<std::size_t> subset(size);
         for (std::size_t i = 0; i < size; ++i) subset[i] = i;
-        for (std::size_t tried = 0; tried < kSubsetsTried; ++tried) {
+        const bool few = size <= kPairsSearched;
+        const std::size_t expansions = few ? nulling.pairs() : std::min(nulling.pairs(), kExpansionsTried);
+        for (std::size_t tried = 0; tried < (few ? kSubsetsTried : 1); ++tried) {
             Frequencies zeros;
             for (const std::size_t position : subset) zeros.push_back(rest[position]);
             RoundShapes shapes;
             const bool all = nulling.pairs() * nulling.pairs() <= kShapesMax;
-            for (std::size_t expansion = 1; expansion <= nulling.pairs(); ++expansion) {
+            for (std::size_t expansion = 1; expansion <= expansions; ++expansion) {
                 CirculantRound round = nulling.taps(zeros, expansion);
                 if (!round.empty()) shapes.push_back(std::move(round));
                 if (!all && !shapes.empty()) break;
@@ -137,7 +142,7 @@ std::vector<RoundShapes> null_filters(std::size_t n, std::size_t k) {
         const Nulling nulling(n, p, n / done);
         Frequencies left(nulling.pairs());
         for (std::size_t i = 0; i < left.size(); ++i) left[i] = left.size() - i;
-        while (!left.empty()) rounds.push_back(take_round(nulling, left, k / 2));
+        while (!left.empty()) rounds.push_back(take_round(nulling, left, std::min(k / 2, kPairsMax)));
     }
     return rounds;
 }

@@ -199,7 +199,7 @@ class TopologyCommand : public Command {
     void print(Session& session, const gossip::Topology& topology, const gossip::Roster& roster,
                const gossip::ScheduleProperties& properties, const std::vector<double>& errors) const {
         const std::size_t period = topology.period(roster);
-        session.print(fmt::format("{}, {} nodes", topology.rules(), roster.n));
+        session.print(title(topology, roster));
         session.print(summary(topology, roster, properties));
         session.print(fmt::format("product error {}, sigma {}, commutes: {}, doubly stochastic: {}",
                                   or_dash(properties.product_error), or_dash(properties.sigma),
@@ -223,6 +223,10 @@ class TopologyCommand : public Command {
                 fmt::format("   ..  {} rounds in all, {:.3g} at the end", errors.size(), errors.back()));
     }
 
+    static std::string title(const gossip::Topology& topology, const gossip::Roster& roster) {
+        return fmt::format("{}, {} node{}", topology.rules(), roster.n, roster.n == 1 ? "" : "s");
+    }
+
     static std::string summary(const gossip::Topology& topology, const gossip::Roster& roster,
                                const gossip::ScheduleProperties& properties) {
         const std::size_t period = topology.period(roster);
@@ -243,12 +247,13 @@ class TopologyCommand : public Command {
                                          const gossip::ScheduleProperties& properties,
                                          const gossip::TopologyOptions& options, std::size_t rounds) const {
         const std::size_t plotted = std::clamp<std::size_t>(rounds + 1, 8, kRoundsPlotted);
-        TopologyPlot plot{.title = fmt::format("{}, {} nodes", topology.rules(), roster.n),
+        TopologyPlot plot{.title = title(topology, roster),
                           .subtitle = summary(topology, roster, properties),
                           .topology = topology,
                           .roster = roster,
                           .rounds = rounds,
                           .curves = {}};
+        if (roster.n < 2) return plot;
         plot.curves.push_back({name_, gossip::consensus_errors(topology, roster, plotted, options.seed)});
         for (const gossip::TopologyEntry& entry : gossip::topologies()) {
             if (entry.name == name_) continue;

@@ -206,6 +206,17 @@ TEST(NullCascade, Takes_the_number_of_rounds_of_the_papers_formula) {
     EXPECT_EQ(rounds(69, 2), 12U);
 }
 
+TEST(NullCascade, Stays_exact_for_large_degrees) {
+    for (const std::int64_t k : {9, 16, 24, 63}) {
+        const auto topology = make("null_cascade", {.degree = k});
+        for (std::size_t n = 2; n <= 300; n += n < 70 ? 1 : 7) {
+            const ScheduleProperties properties = measure(*topology, n);
+            EXPECT_LT(*properties.product_error, 1e-14) << "n " << n << " k " << k;
+            EXPECT_LE(properties.degree_max, static_cast<std::size_t>(k));
+        }
+    }
+}
+
 TEST(NullCascade, Worked_example_of_fifteen_members) {
     const auto topology = make("null_cascade", {.degree = 2, .reordered = false});
     const CirculantSchedule& rounds = schedule_of(*topology, 15);
