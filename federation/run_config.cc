@@ -188,6 +188,8 @@ void bind_gossip(Options& options, RunConfig& config) {
                 "stochastic: at random so that the mean is exact (unbiased), where the codec can");
     options.add(kShared, "codec.density", &config.codec.density, Range{0, 1},
                 "fraction of the values that a sparse codec sends; 0 = the codec's own");
+    options.add(kShared, "codec.feedback_decay", &config.codec.feedback_decay, Range{0, 1},
+                "what a codec lost is multiplied with this before it is sent next");
     options.add(kShared, "codec.rank", &config.codec.rank, Range{1, 1024}, "of the factors of low_rank");
 }
 

@@ -100,6 +100,7 @@ struct RunConfig {
         bool error_feedback = true;
         std::string rounding = "nearest";  // or stochastic (unbiased), where the codec can
         double density = 0;                // of sparse codecs; 0 = the codec's own
+        double feedback_decay = 1;         // of the residual, before it is added (SparseLoCo: 0.95)
         std::int64_t rank = 4;             // of low_rank
     } codec;
 

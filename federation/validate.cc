@@ -1,6 +1,7 @@
 // Cross-field checks of the run configuration.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "federation/algorithm/algorithm.h"
@@ -127,12 +128,31 @@ Status validate_exchange(const RunConfig& config) {
     return validate_topology(config.topology);
 }
 
+Status validate_codec(const RunConfig& config) {
+    const auto entries = gossip::codecs();
+    const auto codec = std::ranges::find(entries, config.codec.name, &gossip::CodecEntry::name);
+    if (config.codec.rounding == "stochastic" && !codec->unbiased) {
+        return contradiction(
+            "codec.rounding = stochastic but codec.name = {} has no such variant: expected "
+            "nearest, or one of none, int8_block, int4_block, e3m0, sign, ternary, random_k, seeds",
+            config.codec.name);
+    }
+    if (codec->sparse && !config.codec.error_feedback && config.codec.rounding != "stochastic") {
+        return contradiction(
+            "codec.name = {} sends a part of each update and codec.error_feedback = false forgets "
+            "the rest: expected error_feedback = true",
+            config.codec.name);
+    }
+    return {};
+}
+
 }  // namespace
 
 Status validate(const RunConfig& config) {
     ATOLL_TRY(validate_names(config));
     ATOLL_TRY(validate_model(config));
     ATOLL_TRY(validate_schedule(config));
+    ATOLL_TRY(validate_codec(config));
     return validate_exchange(config);
 }
 

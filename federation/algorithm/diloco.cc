@@ -18,6 +18,7 @@ Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<
     : run_(config.run),
       options_(config.algorithm),
       error_feedback_(config.codec.error_feedback),
+      feedback_decay_(static_cast<float>(config.codec.feedback_decay)),
       outer_(std::move(outer)),
       anchor_(parameters),
       delta_(parameters) {
@@ -83,6 +84,10 @@ Status Diloco::average(Context& context, RoundReport& report) {
     parts.push_back({.values = delta_.span(), .codec = &context.codec});
     if (error_feedback_ && !context.codec.lossless()) {
         parts.front().residuals = residuals(context.averaging.stages(context.inbox.view()));
+        for (const std::span<float> residual : parts.front().residuals) {
+            if (feedback_decay_ == 1) break;
+            for (float& value : residual) value *= feedback_decay_;
+        }
     }
     // Gossip with losses and quantisation gives every member a slightly different mean, and outer steps add
     // the differences up. Averaging a rotating slice of the anchors pulls them together again: their distance

@@ -39,6 +39,7 @@ class Diloco : public Algorithm {
     RunConfig::Run run_;
     RunConfig::AlgorithmTable options_;
     bool error_feedback_;
+    float feedback_decay_;
     std::unique_ptr<OuterOptimizer> outer_;
     std::unique_ptr<gossip::Codec> exact_;  // of the anchors' slices
     std::uint64_t round_ = 0;

@@ -12,25 +12,28 @@ namespace Atoll::gossip {
 struct BlockFormat {
     std::string_view name;
     std::uint8_t wire_id;
-    std::size_t codes_per_byte;
+    std::size_t bits;         // of a code
     std::uint16_t scale_max;  // bf16
     void (*quantize)(const kernels::QuantizeInput&, std::byte* scales, std::byte* codes);
     void (*dequantize)(const std::byte* scales, const std::byte* codes, const kernels::DequantizeOutput&);
+    // Whether all codes mean something; nullptr: every pattern does.
+    bool (*codes_valid)(const std::byte* codes, std::size_t count) = nullptr;
 };
 
 class BlockCodec : public Codec {
   public:
-    BlockCodec(const BlockFormat& format, int threads) : format_(format), threads_(threads) {}
+    BlockCodec(const BlockFormat& format, const CodecOptions& options)
+        : format_(format), stochastic_(options.stochastic), threads_(options.threads) {}
 
     [[nodiscard]] std::string_view name() const override { return format_.name; }
     [[nodiscard]] std::uint8_t wire_id() const override { return format_.wire_id; }
     [[nodiscard]] std::size_t encoded_bytes(std::size_t count) const override {
-        return scales_bytes(count) + (count + format_.codes_per_byte - 1) / format_.codes_per_byte;
+        return scales_bytes(count) + (count * format_.bits + 7) / 8;
     }
     [[nodiscard]] bool lossless() const override { return false; }
 
     std::size_t encode(std::span<const float> values, std::span<float> residual, std::span<std::byte> out,
-                       std::span<float> decoded, const CodecSeed&) const override {
+                       std::span<float> decoded, const CodecSeed& seed) const override {
         ATOLL_CHECK(out.size() >= encoded_bytes(values.size()));
         ATOLL_CHECK(residual.empty() || residual.size() == values.size());
         ATOLL_CHECK(decoded.empty() || decoded.size() == values.size());
@@ -39,8 +42,11 @@ class BlockCodec : public Codec {
             format_.quantize({.values = values.data() + begin,
                               .residual = residual.empty() ? nullptr : residual.data() + begin,
                               .decoded = decoded.empty() ? nullptr : decoded.data() + begin,
-                              .count = end - begin},
-                             out.data() + scales_bytes(begin), codes + begin / format_.codes_per_byte);
+                              .count = end - begin,
+                              .stochastic = stochastic_,
+                              .noise = seed.own,
+                              .first = begin},
+                             out.data() + scales_bytes(begin), codes + begin * format_.bits / 8);
         });
         return encoded_bytes(values.size());
     }
@@ -55,9 +61,12 @@ class BlockCodec : public Codec {
                                                  " is negative, not finite or out of range"};
         }
         const std::byte* codes = bytes.data() + scales_bytes(out.size());
+        if (format_.codes_valid != nullptr && !format_.codes_valid(codes, out.size())) {
+            return Error{ErrorCode::corrupt, "a code in codec " + std::string(name()) + " has no meaning"};
+        }
         threads_.run(out.size(), [&](std::size_t begin, std::size_t end) {
             format_.dequantize(
-                bytes.data() + scales_bytes(begin), codes + begin / format_.codes_per_byte,
+                bytes.data() + scales_bytes(begin), codes + begin * format_.bits / 8,
                 {.out = out.data() + begin, .count = end - begin, .scale = scale, .accumulate = accumulate});
         });
         return {};
@@ -69,6 +78,7 @@ class BlockCodec : public Codec {
     }
 
     BlockFormat format_;
+    bool stochastic_;
     CodecThreads threads_;
 };
 

@@ -62,10 +62,16 @@ struct CodecEntry {
     std::uint8_t wire_id;
     std::string_view summary;
     std::string_view source;
+    double bits;  // a value, in long vectors, at the codec's own density
     // |decoded - x| is at most this times the largest magnitude among the 256 values around x (plus 2^-126,
-    // the smallest normal number; magnitudes beyond 3.3e38 for bf16 and int8_block, 2.9e38 for int4_block
-    // saturate).
+    // the smallest normal number; magnitudes beyond 3.3e38 for bf16 and int8_block, 2.9e38 for int4_block,
+    // 1.7e38 for e3m0 saturate). 1 or more: no useful bound on single values.
     double error_max;
+    // Sends a part of the values (or of another basis): of no use without error feedback, or as the
+    // parameters themselves.
+    bool sparse;
+    // Has a variant whose mean is exact (CodecOptions::stochastic).
+    bool unbiased;
     std::unique_ptr<Codec> (*make)(const CodecOptions& options);
 };
 

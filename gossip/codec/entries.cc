@@ -24,6 +24,15 @@ void CodecThreads::run(std::size_t count,
     }
 }
 
+void CodecThreads::run_parts(std::size_t parts, std::size_t count,
+                             const std::function<void(std::size_t begin, std::size_t end)>& task) const {
+    if (pool_ != nullptr && count >= kParallelCountMin) {
+        pool_->range(parts, 1, task);
+    } else if (parts > 0) {
+        task(0, parts);
+    }
+}
+
 Error wrong_length(std::string_view codec, std::size_t bytes, std::size_t count, std::size_t expected) {
     return {ErrorCode::corrupt, fmt::format("{} bytes for {} values in codec {}, expected {} bytes", bytes,
                                             count, codec, expected)};

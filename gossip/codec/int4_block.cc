@@ -6,11 +6,11 @@ namespace Atoll::gossip {
 std::unique_ptr<Codec> make_int4_block_codec(const CodecOptions& options) {
     return std::make_unique<BlockCodec>(BlockFormat{.name = "int4_block",
                                                     .wire_id = 3,
-                                                    .codes_per_byte = 2,
+                                                    .bits = 4,
                                                     .scale_max = kernels::kScaleMaxInt4,
                                                     .quantize = kernels::quantize_int4,
                                                     .dequantize = kernels::dequantize_int4},
-                                        options.threads);
+                                        options);
 }
 
 }  // namespace Atoll::gossip

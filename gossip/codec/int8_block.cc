@@ -6,11 +6,11 @@ namespace Atoll::gossip {
 std::unique_ptr<Codec> make_int8_block_codec(const CodecOptions& options) {
     return std::make_unique<BlockCodec>(BlockFormat{.name = "int8_block",
                                                     .wire_id = 2,
-                                                    .codes_per_byte = 1,
+                                                    .bits = 8,
                                                     .scale_max = kernels::kScaleMaxInt8,
                                                     .quantize = kernels::quantize_int8,
                                                     .dequantize = kernels::dequantize_int8},
-                                        options.threads);
+                                        options);
 }
 
 }  // namespace Atoll::gossip

@@ -11,115 +11,10 @@
 
 static_assert(std::endian::native == std::endian::little, "the encoded formats are little-endian");
 
+#include "kernels/quantize/block-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace Atoll::kernels::HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-// At most 16 lanes, so that every piece of work below (128 or 256 values) is a whole number of vectors.
-using Floats = hn::CappedTag<float, 16>;
-using Ints = hn::RebindToSigned<Floats>;
-using Vec = hn::Vec<Floats>;
-constexpr Floats kFloats;
-constexpr Ints kInts;
-constexpr std::size_t kBlock = kQuantizeBlock;
-
-// Unaligned loads and stores of any lane type at a byte address.
-template <class D>
-HWY_INLINE hn::Vec<D> load_bytes(D d, const std::byte* from) {
-#if HWY_TARGET == HWY_SCALAR
-    hn::TFromD<D> lane;
-    std::memcpy(&lane, from, sizeof lane);
-    return hn::Set(d, lane);
-#else
-    const hn::Repartition<std::uint8_t, D> bytes;
-    return hn::BitCast(d, hn::LoadU(bytes, reinterpret_cast<const std::uint8_t*>(from)));
-#endif
-}
-template <class D>
-HWY_INLINE void store_bytes(D, hn::Vec<D> v, std::byte* to) {
-#if HWY_TARGET == HWY_SCALAR
-    const hn::TFromD<D> lane = hn::GetLane(v);
-    std::memcpy(to, &lane, sizeof lane);
-#else
-    const hn::Repartition<std::uint8_t, D> bytes;
-    hn::StoreU(hn::BitCast(bytes, v), bytes, reinterpret_cast<std::uint8_t*>(to));
-#endif
-}
-
-// Calls piece(input, offset) on whole pieces of kBlock values; the last, shorter one is staged through
-// zero-padded buffers. piece(QuantizeInput of kBlock values at their place, offset, count of real values).
-template <class Piece>
-HWY_INLINE void for_blocks(const QuantizeInput& input, const Piece& piece) {
-    std::size_t at = 0;
-    for (; at + kBlock <= input.count; at += kBlock) {
-        piece(QuantizeInput{input.values + at, input.residual ? input.residual + at : nullptr,
-                            input.decoded ? input.decoded + at : nullptr, kBlock},
-              at, kBlock);
-    }
-    const std::size_t rest = input.count % kBlock;
-    if (rest == 0) return;
-    alignas(64) float values[kBlock] = {};
-    alignas(64) float residual[kBlock] = {};
-    alignas(64) float decoded[kBlock];
-    std::copy_n(input.values + at, rest, values);
-    if (input.residual) std::copy_n(input.residual + at, rest, residual);
-    piece(
-        QuantizeInput{values, input.residual ? residual : nullptr, input.decoded ? decoded : nullptr, kBlock},
-        at, rest);
-    if (input.residual) std::copy_n(residual, rest, input.residual + at);
-    if (input.decoded) std::copy_n(decoded, rest, input.decoded + at);
-}
-
-// The same for decoding: piece(out of kBlock values, offset, count of real values).
-template <class Piece>
-HWY_INLINE void for_blocks(const DequantizeOutput& output, const Piece& piece) {
-    std::size_t at = 0;
-    for (; at + kBlock <= output.count; at += kBlock) piece(output.out + at, at, kBlock);
-    const std::size_t rest = output.count % kBlock;
-    if (rest == 0) return;
-    alignas(64) float out[kBlock] = {};
-    if (output.accumulate) std::copy_n(output.out + at, rest, out);
-    piece(out, at, rest);
-    std::copy_n(out, rest, output.out + at);
-}
-
-// x = values + residual at `i`.
-template <bool kResidual>
-HWY_INLINE Vec load_x(const QuantizeInput& input, std::size_t i) {
-    const Vec v = hn::LoadU(kFloats, input.values + i);
-    if constexpr (kResidual) return hn::Add(v, hn::LoadU(kFloats, input.residual + i));
-    return v;
-}
-
-template <bool kResidual, bool kDecoded>
-HWY_INLINE void store_decoded(const QuantizeInput& input, std::size_t i, Vec x, Vec decoded) {
-    if constexpr (kResidual) hn::StoreU(hn::Sub(x, decoded), kFloats, input.residual + i);
-    if constexpr (kDecoded) hn::StoreU(decoded, kFloats, input.decoded + i);
-}
-
-template <bool kAccumulate>
-HWY_INLINE void store_scaled(Vec decoded, Vec scale, float* out) {
-    if constexpr (kAccumulate) {
-        hn::StoreU(hn::MulAdd(decoded, scale, hn::LoadU(kFloats, out)), kFloats, out);
-    } else {
-        hn::StoreU(hn::Mul(decoded, scale), kFloats, out);
-    }
-}
-
-// Turns run-time choices into template arguments once a call, outside the loops.
-template <class Body>
-HWY_INLINE void choose(bool first, bool second, const Body& body) {
-    if (first && second) {
-        body(std::true_type{}, std::true_type{});
-    } else if (first) {
-        body(std::true_type{}, std::false_type{});
-    } else if (second) {
-        body(std::false_type{}, std::true_type{});
-    } else {
-        body(std::false_type{}, std::false_type{});
-    }
-}
 
 // ---- fp32 ----
 
@@ -220,51 +115,23 @@ HWY_NOINLINE void DequantizeBf16(const std::byte* in, const DequantizeOutput& ou
 
 // ---- int8 and int4: a scale a block ----
 
-// Least bf16 >= magnitude / levels, within the normal numbers and scale_max; 0 for 0; infinite if not finite.
-HWY_INLINE std::uint16_t block_scale(float magnitude, float levels, std::uint16_t scale_max) {
-    constexpr std::uint32_t kNormalMin = 0x0080;
-    constexpr std::uint16_t kInfinity = 0x7F80;
-    if (std::bit_cast<std::uint32_t>(magnitude) >= 0x7F800000U) return kInfinity;
-    if (magnitude == 0) return 0;
-    const auto up = (std::bit_cast<std::uint32_t>(magnitude / levels) + 0xFFFFU) >> 16U;
-    return static_cast<std::uint16_t>(std::clamp<std::uint32_t>(up, kNormalMin, scale_max));
-}
-
-HWY_INLINE float scale_value(std::uint16_t scale) {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(scale) << 16U);
-}
-
-// x of the whole block and its scale, which is also written to `scale_out`.
-struct ScaledBlock {
-    alignas(64) float x[kBlock];
-    float scale;
-    float inverse;
-};
-
-template <bool kResidual>
-HWY_INLINE void scale_block(const QuantizeInput& input, float levels, std::uint16_t scale_max,
-                            std::byte* scale_out, ScaledBlock& block) {
-    const std::size_t lanes = hn::Lanes(kFloats);
-    const auto magnitude_bits = hn::Set(kInts, 0x7FFFFFFF);
-    // Compared as integers: the order of magnitudes is the same, and infinity and NaN come out on top.
-    auto greatest = hn::Zero(kInts);
-    for (std::size_t i = 0; i < kBlock; i += lanes) {
-        const Vec x = load_x<kResidual>(input, i);
-        hn::Store(x, kFloats, block.x + i);
-        greatest = hn::Max(greatest, hn::And(hn::BitCast(kInts, x), magnitude_bits));
-    }
-    const auto bits = hn::GetLane(hn::MaxOfLanes(kInts, greatest));
-    const std::uint16_t scale = block_scale(std::bit_cast<float>(bits), levels, scale_max);
-    std::memcpy(scale_out, &scale, sizeof scale);
-    block.scale = scale_value(scale);
-    block.inverse = scale == 0 ? 0.0F : 1.0F / block.scale;
-}
-
 HWY_INLINE hn::Vec<Ints> nearest_code(Vec x, Vec inverse, Vec levels) {
     return hn::NearestInt(hn::Min(hn::Max(hn::Mul(x, inverse), hn::Neg(levels)), levels));
 }
 
-template <bool kResidual, bool kDecoded>
+// floor(x / scale + u) with u uniform in [0, 1): x / scale in the mean (Alistarh et al. 2017).
+HWY_INLINE hn::Vec<Ints> random_code(Vec x, Vec inverse, Vec levels, std::uint64_t noise, std::size_t index) {
+    const Vec up = hn::Floor(hn::MulAdd(x, inverse, uniform(noise, index)));
+    return hn::ConvertTo(kInts, hn::Min(hn::Max(up, hn::Neg(levels)), levels));
+}
+
+template <bool kStochastic>
+HWY_INLINE hn::Vec<Ints> code_of(Vec x, Vec inverse, Vec levels, const QuantizeInput& input, std::size_t i) {
+    if constexpr (kStochastic) return random_code(x, inverse, levels, input.noise, input.first + i);
+    return nearest_code(x, inverse, levels);
+}
+
+template <bool kStochastic, bool kResidual, bool kDecoded>
 HWY_INLINE void quantize_int8_block(const QuantizeInput& input, std::byte* scale, std::byte* codes) {
     const hn::Rebind<std::int8_t, Floats> bytes;
     ScaledBlock block;
@@ -274,28 +141,29 @@ HWY_INLINE void quantize_int8_block(const QuantizeInput& input, std::byte* scale
     const Vec levels = hn::Set(kFloats, 127);
     for (std::size_t i = 0; i < kBlock; i += hn::Lanes(kFloats)) {
         const Vec x = hn::Load(kFloats, block.x + i);
-        const auto code = nearest_code(x, inverse, levels);
+        const auto code = code_of<kStochastic>(x, inverse, levels, input, i);
         store_bytes(bytes, hn::DemoteTo(bytes, code), codes + i);
         store_decoded<kResidual, kDecoded>(input, i, x, hn::Mul(hn::ConvertTo(kFloats, code), factor));
     }
 }
 
-HWY_NOINLINE void QuantizeInt8(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
+template <bool kStochastic>
+void quantize_int8_as(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
     choose(input.residual != nullptr, input.decoded != nullptr, [&](auto residual, auto decoded) {
         for_blocks(input, [&](const QuantizeInput& block, std::size_t at, std::size_t count) {
             std::byte* scale = scales + 2 * (at / kBlock);
-            if (count == kBlock) return quantize_int8_block<residual(), decoded()>(block, scale, codes + at);
+            if (count == kBlock)
+                return quantize_int8_block<kStochastic, residual(), decoded()>(block, scale, codes + at);
             std::byte staged[kBlock];
-            quantize_int8_block<residual(), decoded()>(block, scale, staged);
+            quantize_int8_block<kStochastic, residual(), decoded()>(block, scale, staged);
             std::copy_n(staged, count, codes + at);
         });
     });
 }
 
-HWY_INLINE Vec load_scale(const std::byte* scales, std::size_t block) {
-    std::uint16_t scale = 0;
-    std::memcpy(&scale, scales + 2 * block, sizeof scale);
-    return hn::Set(kFloats, scale_value(scale));
+HWY_NOINLINE void QuantizeInt8(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
+    input.stochastic ? quantize_int8_as<true>(input, scales, codes)
+                     : quantize_int8_as<false>(input, scales, codes);
 }
 
 template <bool kAccumulate>
@@ -324,7 +192,7 @@ HWY_NOINLINE void DequantizeInt8(const std::byte* scales, const std::byte* codes
 }
 
 // The two halves of a block are `half` values apart; only a full block is worked on in place.
-template <bool kResidual, bool kDecoded>
+template <bool kStochastic, bool kResidual, bool kDecoded>
 HWY_INLINE void quantize_int4_block(const QuantizeInput& input, std::byte* scale, std::byte* codes) {
     constexpr std::size_t kHalf = kBlock / 2;
     const hn::Rebind<std::uint8_t, Floats> bytes;
@@ -337,8 +205,8 @@ HWY_INLINE void quantize_int4_block(const QuantizeInput& input, std::byte* scale
     for (std::size_t i = 0; i < kHalf; i += hn::Lanes(kFloats)) {
         const Vec low = hn::Load(kFloats, block.x + i);
         const Vec high = hn::Load(kFloats, block.x + kHalf + i);
-        const auto low_code = nearest_code(low, inverse, levels);
-        const auto high_code = nearest_code(high, inverse, levels);
+        const auto low_code = code_of<kStochastic>(low, inverse, levels, input, i);
+        const auto high_code = code_of<kStochastic>(high, inverse, levels, input, kHalf + i);
         const auto pair = hn::Or(hn::And(low_code, nibble), hn::ShiftLeft<4>(hn::And(high_code, nibble)));
         store_bytes(bytes, hn::DemoteTo(bytes, pair), codes + i);
         store_decoded<kResidual, kDecoded>(input, i, low, hn::Mul(hn::ConvertTo(kFloats, low_code), factor));
@@ -358,12 +226,14 @@ HWY_INLINE void join_halves(float* block, std::size_t count, std::size_t h) {
     std::copy_n(block + kBlock / 2, count / 2, block + h);
 }
 
-HWY_NOINLINE void QuantizeInt4(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
+template <bool kStochastic>
+void quantize_int4_as(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
     choose(input.residual != nullptr, input.decoded != nullptr, [&](auto residual, auto decoded) {
         for_blocks(input, [&](const QuantizeInput& block, std::size_t at, std::size_t count) {
             std::byte* scale = scales + 2 * (at / kBlock);
             std::byte* to = codes + at / 2;
-            if (count == kBlock) return quantize_int4_block<residual(), decoded()>(block, scale, to);
+            if (count == kBlock)
+                return quantize_int4_block<kStochastic, residual(), decoded()>(block, scale, to);
             const std::size_t h = (count + 1) / 2;
             alignas(64) float values[kBlock];
             std::copy_n(block.values, kBlock, values);
@@ -372,12 +242,17 @@ HWY_NOINLINE void QuantizeInt4(const QuantizeInput& input, std::byte* scales, st
             QuantizeInput spread = block;
             spread.values = values;
             std::byte staged[kBlock / 2];
-            quantize_int4_block<residual(), decoded()>(spread, scale, staged);
+            quantize_int4_block<kStochastic, residual(), decoded()>(spread, scale, staged);
             if constexpr (residual()) join_halves(block.residual, count, h);
             if constexpr (decoded()) join_halves(block.decoded, count, h);
             std::copy_n(staged, h, to);
         });
     });
+}
+
+HWY_NOINLINE void QuantizeInt4(const QuantizeInput& input, std::byte* scales, std::byte* codes) {
+    input.stochastic ? quantize_int4_as<true>(input, scales, codes)
+                     : quantize_int4_as<false>(input, scales, codes);
 }
 
 template <bool kAccumulate>

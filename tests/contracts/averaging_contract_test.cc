@@ -101,6 +101,7 @@ TEST_P(AveragingContract, Everybody_present_gives_the_mean_where_the_topology_is
 
 TEST_P(AveragingContract, The_mean_of_what_everybody_sends_is_conserved_by_every_codec) {
     for (const CodecEntry& entry : codecs()) {
+        if (entry.error_max >= 1) continue;  // bounds no single value
         const auto codec = entry.make({});
         const std::size_t n = 6;
         Vectors vectors = random_vectors(n, 600, 5);

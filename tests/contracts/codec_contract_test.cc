@@ -47,11 +47,14 @@ Values make_values(const std::string& kind, std::size_t count) {
 
 class CodecContract : public testing::TestWithParam<CodecEntry> {
   protected:
+    // Bounds the error of single values; else only that of whole vectors.
+    [[nodiscard]] static bool bounded() { return GetParam().error_max < 1; }
+
     static Bytes encode(const Codec& codec, std::span<const float> values, std::span<float> residual = {},
-                        std::span<float> decoded = {}) {
+                        std::span<float> decoded = {}, const CodecSeed& seed = {}) {
         Bytes out(codec.encoded_bytes(values.size()) + 8, std::byte{0xA5});
         const std::size_t room = out.size() - 8;
-        const std::size_t written = codec.encode(values, residual, std::span(out).first(room), decoded, {});
+        const std::size_t written = codec.encode(values, residual, std::span(out).first(room), decoded, seed);
         EXPECT_LE(written, room);
         for (std::size_t i = room; i < out.size(); ++i)
             EXPECT_EQ(out[i], std::byte{0xA5}) << "wrote past the end";
@@ -77,6 +80,7 @@ TEST_P(CodecContract, Is_what_its_entry_says) {
 }
 
 TEST_P(CodecContract, Decoded_values_are_within_the_stated_error) {
+    if (!bounded()) return;
     for (const char* kind : kKinds) {
         for (const std::size_t count : kLengths) {
             const Values values = make_values(kind, count);
@@ -99,6 +103,7 @@ TEST_P(CodecContract, Decoded_values_are_within_the_stated_error) {
 
 TEST_P(CodecContract, Residual_and_decoded_give_back_values_and_old_residual_bit_for_bit) {
     for (const char* kind : kKinds) {
+        if (!bounded() && std::string(kind) == "huge") continue;  // differences leave the fp32 range
         for (const std::size_t count : kLengths) {
             const Values values = make_values(kind, count);
             Values residual(count);
@@ -112,7 +117,10 @@ TEST_P(CodecContract, Residual_and_decoded_give_back_values_and_old_residual_bit
             const Values decoded = decode(*codec_, bytes, count);
             EXPECT_EQ(bits_of(seen), bits_of(decoded)) << "the sender must know what the receiver sees";
             for (std::size_t i = 0; i < count; ++i) {
-                ASSERT_EQ(residual[i] + decoded[i], x[i]) << kind << " " << count << " value " << i;
+                // A value that is far from what is sent for it loses its last bits in the difference.
+                const float rounding = bounded() ? 0 : 0x1p-22F * (std::abs(x[i]) + std::abs(decoded[i]));
+                ASSERT_NEAR(residual[i] + decoded[i], x[i], rounding)
+                    << kind << " " << count << " value " << i;
             }
         }
     }
@@ -202,7 +210,9 @@ TEST_P(CodecContract, Garbage_is_refused_untouched_or_gives_finite_values) {
             ASSERT_EQ(out, Values(count, 3));
         }
     }
-    EXPECT_GT(refused, 200) << "random bits are seldom all finite";
+    if (!GetParam().sparse) {
+        EXPECT_GT(refused, 200) << "random bits are seldom all finite";
+    }
 }
 
 TEST_P(CodecContract, Values_that_are_not_finite_never_pass) {
@@ -219,6 +229,7 @@ TEST_P(CodecContract, Values_that_are_not_finite_never_pass) {
 }
 
 TEST_P(CodecContract, Greatest_values_saturate_and_the_residual_keeps_the_rest) {
+    if (!bounded()) return;
     const float greatest = std::numeric_limits<float>::max();
     Values values = {greatest, -greatest, 1, greatest};
     Values residual(4, 0);
@@ -228,11 +239,12 @@ TEST_P(CodecContract, Greatest_values_saturate_and_the_residual_keeps_the_rest) 
         EXPECT_TRUE(std::isfinite(decoded[i]));
         EXPECT_EQ(residual[i] + decoded[i], values[i]);
     }
-    EXPECT_GT(decoded[0], 0.87F * greatest);
+    EXPECT_GT(decoded[0], (GetParam().error_max < 0.1 ? 0.87F : 0.49F) * greatest);
 }
 
 TEST_P(CodecContract, Error_feedback_makes_the_time_average_exact) {
     // The receiver's sum over T steps is off by one residual, not by T rounding errors.
+    if (!bounded()) return;
     const std::size_t count = 700;
     const Values values = make_values("normal", count);
     Values residual(count, 0);
@@ -245,6 +257,73 @@ TEST_P(CodecContract, Error_feedback_makes_the_time_average_exact) {
     for (std::size_t i = 0; i < count; ++i) {
         EXPECT_NEAR(sum[i] / steps, values[i], (5 * GetParam().error_max + 1e-5) * 5 / steps + 1e-6);
     }
+}
+
+double norm(const Values& x) {
+    double sum = 0;
+    for (const float value : x) sum += double{value} * double{value};
+    return std::sqrt(sum);
+}
+
+TEST_P(CodecContract, Error_feedback_loses_nothing_and_its_residual_stays_bounded) {
+    // Karimireddy et al. 2019, lemma 3: the residual stays below 2 sqrt(1 - delta) / delta times |x|, delta
+    // at the least what one draws of 64 of 4096 (or 16 of 4096 for directions) leave; whatever was not
+    // received is in it.
+    const std::size_t count = 700;
+    const Values values = make_values("normal", count);
+    Values residual(count, 0);
+    std::vector<double> sum(count, 0);
+    const int steps = 1500;
+    for (int step = 0; step < steps; ++step) {
+        const auto shared = static_cast<std::uint64_t>(step);
+        const CodecSeed seed{.shared = shared * 977, .own = shared * 331};
+        const Values decoded = decode(*codec_, encode(*codec_, values, residual, {}, seed), count);
+        for (std::size_t i = 0; i < count; ++i) sum[i] += double{decoded[i]};
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_NEAR(sum[i] + double{residual[i]}, steps * double{values[i]}, 1e-4 * steps) << i;
+    }
+    EXPECT_LT(norm(residual), 0.35 * steps * norm(values));
+}
+
+TEST_P(CodecContract, At_random_rounding_the_mean_is_exact_and_the_bytes_follow_from_the_seed) {
+    if (!GetParam().unbiased) return;
+    const auto codec = GetParam().make({.stochastic = true});
+    const std::size_t count = 300;
+    const Values values = make_values("normal", count);
+    std::vector<double> sum(count, 0), squares(count, 0);
+    const int draws = 3000;
+    double largest = 0;
+    for (const float value : values) largest = std::max(largest, std::abs(double{value}));
+    for (int draw = 0; draw < draws; ++draw) {
+        const auto number = static_cast<std::uint64_t>(draw);
+        const Values decoded =
+            decode(*codec, encode(*codec, values, {}, {}, {.shared = number, .own = number}), count);
+        for (std::size_t i = 0; i < count; ++i) {
+            sum[i] += double{decoded[i]};
+            squares[i] += double{decoded[i]} * double{decoded[i]};
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        const double mean = sum[i] / draws;
+        const double sampled = std::max(squares[i] / draws - mean * mean, 0.0);
+        // Of a value that is sent as 0 or +-largest, even if it never was.
+        const double drawn = std::abs(double{values[i]}) * largest;
+        const double deviation = std::sqrt(std::max(sampled, drawn) / draws);
+        EXPECT_NEAR(mean, values[i], 5 * deviation + 1e-3 * std::abs(values[i]) + 1e-6) << i;
+    }
+    const CodecSeed seed{.shared = 3, .own = 4};
+    EXPECT_EQ(encode(*codec, values, {}, {}, seed), encode(*codec, values, {}, {}, seed));
+    const auto parallel = GetParam().make({.threads = 3, .stochastic = true});
+    const Values many = make_values("normal", 200003);
+    EXPECT_EQ(encode(*codec, many, {}, {}, seed), encode(*parallel, many, {}, {}, seed));
+}
+
+TEST_P(CodecContract, A_long_vector_costs_the_stated_bits) {
+    if (GetParam().name == "low_rank") return;  // depends on shapes: low_rank_test
+    const std::size_t count = 1U << 22U;
+    const double bits = 8.0 * static_cast<double>(codec_->encoded_bytes(count)) / static_cast<double>(count);
+    EXPECT_NEAR(bits, GetParam().bits, 0.002 * GetParam().bits);
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, CodecContract, testing::ValuesIn(codecs().begin(), codecs().end()),

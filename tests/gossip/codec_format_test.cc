@@ -18,7 +18,9 @@ std::string encode_hex(std::string_view codec_name, const std::vector<float>& va
 
 TEST(CodecFormat, Wire_ids_are_for_ever) {
     const std::pair<std::string_view, int> ids[] = {
-        {"none", 0}, {"bf16", 1}, {"int8_block", 2}, {"int4_block", 3}};
+        {"none", 0},      {"bf16", 1},      {"int8_block", 2}, {"int4_block", 3}, {"fp16", 4},
+        {"e3m0", 5},      {"sign", 6},      {"ternary", 7},    {"topk", 8},       {"random_k", 9},
+        {"dct_topk", 10}, {"low_rank", 11}, {"seeds", 12}};
     for (const auto& [name, id] : ids) {
         const CodecEntry* entry = find_codec(static_cast<std::uint8_t>(id));
         ASSERT_NE(entry, nullptr) << name;
@@ -36,6 +38,10 @@ TEST(CodecFormat, Sizes_follow_the_documented_formulas) {
         EXPECT_EQ(size("bf16", n), 2 * n);
         EXPECT_EQ(size("int8_block", n), n + 2 * ((n + 255) / 256));
         EXPECT_EQ(size("int4_block", n), (n + 1) / 2 + 2 * ((n + 255) / 256));
+        EXPECT_EQ(size("fp16", n), 2 * n + 2 * ((n + 255) / 256));
+        EXPECT_EQ(size("e3m0", n), (n + 1) / 2 + 2 * ((n + 255) / 256));
+        EXPECT_EQ(size("sign", n), (n + 7) / 8 + 2 * ((n + 255) / 256));
+        EXPECT_EQ(size("ternary", n), (n + 3) / 4 + 2 * ((n + 255) / 256));
     }
 }
 
@@ -141,6 +147,23 @@ TEST(CodecFormat, Relative_error_on_gaussian_values) {
         EXPECT_GT(std::sqrt(error / norm), low) << name;
         EXPECT_LT(std::sqrt(error / norm), high) << name;
     }
+}
+
+TEST(CodecFormat, Short_codes_stand_in_order_from_the_lowest_bits) {
+    // 0.75 scale < 3 <= 1.5 scale: the scale is 2 (bf16 4000). Codes 7 (2), F (-2), 6 (1), 0, 5 (0.5), 1
+    // (2^-5).
+    EXPECT_EQ(encode_hex("e3m0", {3, -2.5F, 1, 0, 0.5F, 0.02F}), "0040f70615");
+    // Mean magnitude 2 (4000); the second and the ninth are negative.
+    EXPECT_EQ(encode_hex("sign", {2, -2, 2, 2, 2, 2, 2, 2, -2}), "00400201");
+    // Threshold 0.7 * 1.6: the mean of 3, 2, 3 is 2.67 (402b); codes 1, 0, 2, 0, 1.
+    EXPECT_EQ(encode_hex("ternary", {3, 0, -2, 0, 3}),
+              "2b40"
+              "2101");
+    // The largest, 3, comes to 3 * 2^13: the scale is 2^-13 (3900).
+    EXPECT_EQ(encode_hex("fp16", {3, 1}),
+              "0039"
+              "0076"
+              "0070");
 }
 
 }  // namespace
