@@ -303,9 +303,15 @@ void Membership::send_to_all(const Heartbeat& beat, Orders& orders) const {
 std::vector<MemberStatus> Membership::members(double now) const {
     const auto row = [](const MemberRecord& record, std::string state, double silence,
                         const ProgressMade& progress) {
-        return MemberStatus{
-            record.member(),    record.name, record.address, std::move(state), record.certificate.grant.role,
-            record.incarnation, silence,     progress};
+        return MemberStatus{.peer = record.member(),
+                            .name = record.name,
+                            .address = record.address,
+                            .region = record.region,
+                            .state = std::move(state),
+                            .role = record.certificate.grant.role,
+                            .incarnation = record.incarnation,
+                            .silence_seconds = silence,
+                            .progress = progress};
     };
     std::vector<MemberStatus> rows{row(self_, "alive", 0, progress_)};
     for (const auto& [peer, member] : members_) {

@@ -53,7 +53,8 @@ struct MemberStatus {
     PeerId peer;
     std::string name;
     std::string address;
-    std::string state;  // "alive", "suspect", "dead", "known" (never heard of), "left"
+    std::string region;  // or empty
+    std::string state;   // "alive", "suspect", "dead", "known" (never heard of), "left"
     Role role = Role::peer;
     std::uint64_t incarnation = 0;
     double silence_seconds = 0;  // since the last heartbeat, 0 if there was none

@@ -20,6 +20,7 @@ nlohmann::json member_json(const gossip::MemberStatus& member) {
     return {{"peer", member.peer.text()},
             {"name", member.name},
             {"address", member.address},
+            {"region", member.region},
             {"state", member.state},
             {"role", gossip::role_name(member.role)},
             {"silence_seconds", member.silence_seconds},

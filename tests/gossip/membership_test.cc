@@ -127,6 +127,8 @@ TEST(Membership, Regions_reach_everybody_and_a_restart_in_another_one_changes_th
         }
     };
     expect_regions({"north", "south", "", "north"});
+    for (const MemberStatus& row : cluster.nodes[0].membership->members(cluster.now))
+        EXPECT_EQ(row.region, row.name == "n2" ? "" : row.name == "n1" ? "south" : "north");
     cluster.kill(3);
     cluster.nodes[3].incarnation = 101;
     start_in(3, "west");

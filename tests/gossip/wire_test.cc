@@ -158,6 +158,9 @@ TEST(Wire, Content_that_no_sane_peer_means_is_refused_on_both_sides) {
     bad(with(beat, [](Heartbeat& b) { b.name = ""; }));
     bad(with(beat, [](Heartbeat& b) { b.name = "a\x1b[2J"; }));
     bad(with(beat, [](Heartbeat& b) { b.name.assign(kNameBytesMax + 1, 'a'); }));
+    bad(with(beat, [](Heartbeat& b) { b.region = "north\n"; }));
+    bad(with(beat, [](Heartbeat& b) { b.region.assign(kRegionBytesMax + 1, 'r'); }));
+    EXPECT_TRUE(validate(with(beat, [](Heartbeat& b) { b.region.assign(kRegionBytesMax, 'r'); }), 0).ok());
     bad(with(beat, [](Heartbeat& b) { b.loss = std::nan(""); }));
     bad(with(beat, [](Heartbeat& b) { b.certificate.pop_back(); }));
     bad(with(beat, [](Heartbeat& b) { b.others.assign(kRecordsPerHeartbeatMax + 1, Bytes(8)); }));
