@@ -39,7 +39,8 @@ void GroupCodec::for_groups(std::size_t count, std::uint64_t seed,
                             const std::function<void(const Group&, std::span<float>)>& task) const {
     const std::size_t groups = (count + description_.group - 1) / description_.group;
     threads_.run_parts(groups, count, [&](std::size_t begin, std::size_t end) {
-        std::vector<float> scratch(2 * description_.group);
+        thread_local std::vector<float> scratch;  // kept: zeroing it would cost as much as the work
+        if (scratch.size() < 2 * description_.group) scratch.resize(2 * description_.group);
         for (std::size_t i = begin; i < end; ++i) task(group(i, count, seed), scratch);
     });
 }

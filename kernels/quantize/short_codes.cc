@@ -235,21 +235,26 @@ struct Sign {
 
 struct Ternary {
     static HWY_INLINE float threshold(const Magnitudes& block, std::size_t count) {
-        return static_cast<float>(0.7 * static_cast<double>(block.sum) / static_cast<double>(count));
+        return 0.7F * block.sum / static_cast<float>(count);
     }
     static std::uint16_t scale(const Magnitudes& block, std::size_t count, bool stochastic) {
         if (stochastic) return block_scale(block.largest, 1, kScaleMaxUnit);
         if (!std::isfinite(block.sum)) return nearest_scale(block.largest, is_finite(block.largest));
-        const float least = threshold(block, count);
-        double sum = 0;
+        const Vec least = hn::Set(kFloats, threshold(block, count));
+        // In fixed groups of 16, as the sum of all.
+        alignas(64) float sums[16] = {};
         std::size_t sent = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-            const float magnitude = std::abs(block.x[i]);
-            sum += magnitude > least ? static_cast<double>(magnitude) : 0;
-            sent += magnitude > least ? 1 : 0;
+        for (std::size_t i = 0; i < kBlock; i += hn::Lanes(kFloats)) {
+            const Vec magnitude = hn::Abs(hn::Load(kFloats, block.x + i));
+            const auto above = hn::Gt(magnitude, least);
+            float* const group = sums + i % 16;
+            const Vec kept = hn::IfThenElseZero(above, magnitude);
+            hn::Store(hn::Add(hn::Load(kFloats, group), kept), kFloats, group);
+            sent += hn::CountTrue(kFloats, above);
         }
-        const double mean = sent > 0 ? sum / static_cast<double>(sent) : 0;
-        return nearest_scale(static_cast<float>(mean), is_finite(block.largest));
+        float sum = 0;
+        for (const float part : sums) sum += part;
+        return nearest_scale(sent > 0 ? sum / static_cast<float>(sent) : 0, is_finite(block.largest));
     }
     static HWY_INLINE hn::Vec<Ints> signed_code(Vec x, hn::Mask<Floats> sent) {
         const auto negative = hn::RebindMask(kInts, hn::Lt(x, hn::Zero(kFloats)));
@@ -378,8 +383,16 @@ void dequantize_ternary(const std::byte* scales, const std::byte* codes, const D
 }
 
 bool all_finite_fp16(const std::byte* codes, std::size_t count) {
-    bool finite = true;
-    for (std::size_t i = 0; i < count; ++i) {
+    // Four at a time: adding one to an exponent of ones carries into the sign's place.
+    std::uint64_t carried = 0;
+    std::size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        std::uint64_t four = 0;
+        std::memcpy(&four, codes + 2 * i, sizeof four);
+        carried |= (four & 0x7C007C007C007C00U) + 0x0400040004000400U;
+    }
+    bool finite = (carried & 0x8000800080008000U) == 0;
+    for (; i < count; ++i) {
         std::uint16_t bits = 0;
         std::memcpy(&bits, codes + 2 * i, sizeof bits);
         finite &= (bits & 0x7C00U) != 0x7C00U;
@@ -388,12 +401,19 @@ bool all_finite_fp16(const std::byte* codes, std::size_t count) {
 }
 
 bool all_valid_ternary(const std::byte* codes, std::size_t count) {
+    std::uint64_t wide = 0;
     std::uint8_t both = 0;
-    for (std::size_t i = 0; i < (count + 3) / 4; ++i) {
+    std::size_t i = 0;
+    for (; i + 8 <= (count + 3) / 4; i += 8) {
+        std::uint64_t eight = 0;
+        std::memcpy(&eight, codes + i, sizeof eight);
+        wide |= eight & (eight >> 1U) & 0x5555555555555555U;
+    }
+    for (; i < (count + 3) / 4; ++i) {
         const auto byte = std::to_integer<std::uint8_t>(codes[i]);
         both |= static_cast<std::uint8_t>(byte & (byte >> 1U) & 0x55U);
     }
-    return both == 0;
+    return both == 0 && wide == 0;
 }
 
 }  // namespace Atoll::kernels
