@@ -24,9 +24,9 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"sims", {"base", "kernels", "model", "gossip", "federation", "sims"}},
 };
 
-// Of kernels, gossip sees the flat vector, the thread pool and what codecs compute with: nothing that knows a
-// model.
-const std::regex kGossipKernels("kernels/(flat|parallel|quantize/.*)\\.h");
+// Of kernels, gossip sees the flat vector, the thread pool and what codecs and messages compute with
+// (rounding, selection, hashes, one plain matrix product): nothing that knows a model.
+const std::regex kGossipKernels("kernels/(flat|parallel|cpu/gemm|(hash|quantize|sparse)/.*)\\.h");
 
 // Inside of the ZeroMQ adapter: seen by its own .cc files only, so its headers may name ZeroMQ's types.
 const std::set<std::string> kZmqAdapter = {"node/network/sockets.h", "node/network/link.h"};
