@@ -28,10 +28,17 @@ inline constexpr std::size_t kRecordsPerHeartbeatMax = 16;  // 10 KiB each secon
 inline constexpr std::size_t kRecordsPerJoinReplyMax = 64;  // 64 x 640 = 40 KiB; heartbeats bring the others
 inline constexpr std::size_t kSharePartsMax = 1024;         // 24 bytes each: 24 KiB of the frame
 
+inline constexpr std::size_t kReduceMembersMax = 1024;  // 56 bytes each at most: 56 KiB of the frame
+inline constexpr std::size_t kReduceRequestPiecesMax = 1024;
+inline constexpr std::uint32_t kReduceShareUnits = 1U << 20U;  // a plan's shares add up to this
+
 // ---- payloads ----
 // Frames beyond 1 MiB are several times slower through ZeroMQ on loopback (fresh pages for each message).
 inline constexpr std::size_t kChunkBytes = 1U << 20U;
 inline constexpr std::uint64_t kShareBytesMax = 64ULL << 30U;  // 16 Gi parameters in fp32
+// One piece of an all-reduce: 256 Ki values; no codec needs 16 bytes a value.
+inline constexpr std::size_t kReducePieceValues = 256U << 10U;
+inline constexpr std::uint64_t kReduceChunkBytesMax = 16 * kReducePieceValues;
 inline constexpr std::uint64_t kStateChunkBytesMax = 16ULL << 20U;
 inline constexpr std::uint64_t kStateManifestBytesMax = 32ULL << 20U;  // 1 Mi chunk hashes
 

@@ -19,6 +19,11 @@ Topic topic_of(const Body& body) {
                                  [](const MixShare&) { return Topic::mixing; },
                                  [](const MixReceipt&) { return Topic::mixing; },
                                  [](const MixWithdraw&) { return Topic::mixing; },
+                                 [](const ReduceReady&) { return Topic::mixing; },
+                                 [](const ReducePlan&) { return Topic::mixing; },
+                                 [](const ReduceChunk&) { return Topic::mixing; },
+                                 [](const ReduceRequest&) { return Topic::mixing; },
+                                 [](const ReduceVote&) { return Topic::mixing; },
                                  [](const ViewChanged&) { return Topic::mixing; },
                                  [](const StateRequest&) { return Topic::state; },
                                  [](const StatePublished&) { return Topic::state; },
@@ -33,7 +38,8 @@ std::string_view kind_name(const Body& body) {
     static constexpr std::string_view kNames[] = {
         "Heartbeat",    "Leave",         "MixShare",     "MixReceipt",    "MixWithdraw",
         "StateRequest", "StateManifest", "StateChunk",   "StateRefusal",  "JoinRequest",
-        "JoinReply",    "ViewChanged",   "ProgressMade", "StatePublished"};
+        "JoinReply",    "ReduceReady",   "ReducePlan",   "ReduceChunk",   "ReduceRequest",
+        "ReduceVote",   "ViewChanged",   "ProgressMade", "StatePublished"};
     static_assert(std::size(kNames) == std::variant_size_v<Body>);
     return kNames[body.index()];
 }

@@ -81,6 +81,46 @@ struct MixWithdraw {
     std::uint64_t sequence = 0;
 };
 
+// ---- mixing (all-reduce, gossip/averaging/all_reduce.h) ----
+struct ReduceReady {  // to the coordinator
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    bool in_doubt = false;  // has voted for the attempt before and does not know what became of it
+    double bandwidth = 0;   // bytes per second that it has measured of itself; 0: not known
+    Hash parts{};           // digest of the number, sizes and codecs of its parts
+};
+struct ReduceMember {
+    PeerId id;
+    std::uint32_t share = 0;  // of the vector, in units of 1 / kReduceShareUnits
+};
+struct ReducePlan {  // of the coordinator: who takes part, in the order of summation
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    std::vector<ReduceMember> members;
+};
+struct ReduceChunk {  // payload: one encoded piece
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    std::uint32_t piece = 0;
+    bool result = false;  // of the owner; else a contribution to it
+};
+// Asks for pieces that have not come. Without pieces: "I am here, but do not have what you ask for yet".
+struct ReduceRequest {
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    bool result = false;
+    std::vector<std::uint32_t> pieces;
+};
+enum class ReduceVerdict : std::uint8_t { done = 0, committed = 1, acknowledged = 2, failed = 3 };
+struct ReduceVote {
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    ReduceVerdict verdict = ReduceVerdict::done;
+    Hash hash{};         // of the whole result; done and committed
+    PeerId culprit;      // failed
+    std::string reason;  // failed
+};
+
 // ---- state transfer ----
 struct StateRequest {
     bool manifest = true;  // else chunk `index` of the state of `round`
@@ -116,9 +156,9 @@ struct StatePublished {  // algorithm -> state server; payload: the encoded stat
     std::uint64_t round = 0;
 };
 
-using Body =
-    std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest, StateChunk,
-                 StateRefusal, JoinRequest, JoinReply, ViewChanged, ProgressMade, StatePublished>;
+using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest,
+                          StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady, ReducePlan,
+                          ReduceChunk, ReduceRequest, ReduceVote, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
     PeerId sender;  // proven by the host on receipt; filled in by the host on sending

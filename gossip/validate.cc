@@ -77,6 +77,37 @@ Status check(const MixReceipt& receipt, std::uint64_t) {
     return check_text("reason", receipt.reason, kReasonBytesMax);
 }
 Status check(const MixWithdraw&, std::uint64_t) { return {}; }
+Status check(const ReduceReady& ready, std::uint64_t) {
+    if (!std::isfinite(ready.bandwidth) || ready.bandwidth < 0)
+        return bad(fmt::format("bandwidth {} is not a finite number >= 0", ready.bandwidth));
+    return {};
+}
+Status check(const ReducePlan& plan, std::uint64_t) {
+    if (plan.members.size() < 2 || plan.members.size() > kReduceMembersMax)
+        return bad(fmt::format("{} members, expected 2 to {}", plan.members.size(), kReduceMembersMax));
+    std::uint64_t units = 0;
+    for (std::size_t i = 0; i < plan.members.size(); ++i) {
+        units += plan.members[i].share;
+        if (i > 0 && !(plan.members[i - 1].id < plan.members[i].id)) return bad("members are not in order");
+    }
+    if (units != kReduceShareUnits)
+        return bad(fmt::format("shares add up to {}, expected {}", units, kReduceShareUnits));
+    return {};
+}
+Status check(const ReduceChunk&, std::uint64_t payload) {
+    if (payload == 0) return bad("a chunk without bytes");
+    return {};
+}
+Status check(const ReduceRequest& request, std::uint64_t) {
+    if (request.pieces.size() > kReduceRequestPiecesMax)
+        return bad(fmt::format("{} pieces, at most {} are allowed", request.pieces.size(),
+                               kReduceRequestPiecesMax));
+    return {};
+}
+Status check(const ReduceVote& vote, std::uint64_t) {
+    if (vote.verdict > ReduceVerdict::failed) return bad("unknown verdict");
+    return check_text("reason", vote.reason, kReasonBytesMax);
+}
 Status check(const StateRequest&, std::uint64_t) { return {}; }
 Status check(const StateManifest& manifest, std::uint64_t payload) {
     if (manifest.chunk_bytes == 0 || manifest.chunk_bytes > kStateChunkBytesMax)
@@ -111,6 +142,7 @@ Status check_name(std::string_view name) {
 
 std::uint64_t payload_bytes_max(const Body& body) {
     if (std::holds_alternative<MixShare>(body)) return kShareBytesMax;
+    if (std::holds_alternative<ReduceChunk>(body)) return kReduceChunkBytesMax;
     if (std::holds_alternative<StateChunk>(body)) return kStateChunkBytesMax;
     if (std::holds_alternative<StateManifest>(body)) return kStateManifestBytesMax;
     return 0;

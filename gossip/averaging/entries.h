@@ -8,5 +8,6 @@
 namespace Atoll::gossip {
 
 [[nodiscard]] std::unique_ptr<Averaging> make_push_sum(const AveragingContext& context);
+[[nodiscard]] std::unique_ptr<Averaging> make_all_reduce(const AveragingContext& context);
 
 }  // namespace Atoll::gossip

@@ -11,6 +11,8 @@ namespace {
 constexpr std::array kAveragings = {
     AveragingEntry{"push_sum", "gossip over the topology with weights, deadlines and receipts",
                    "Kempe, Dobra, Gehrke 2003", make_push_sum},
+    AveragingEntry{"all_reduce", "atomic: reduce-scatter and all-gather, shares by measured bandwidth",
+                   "Patarasuk, Yuan 2009; Diskin et al. 2021", make_all_reduce},
 };
 
 }  // namespace

@@ -79,6 +79,38 @@ MixReceipt read(wire::MixReceipt::Reader in) {
     return {in.getSequence(), static_cast<ReceiptKind>(in.getKind()), text_of(in.getReason())};
 }
 MixWithdraw read(wire::MixWithdraw::Reader in) { return {in.getSequence()}; }
+ReduceReady read(wire::ReduceReady::Reader in) {
+    return {in.getRound(), in.getAttempt(), in.getInDoubt(), in.getBandwidth(),
+            array_of<32>(in.getParts(), "parts is not 32 bytes")};
+}
+ReducePlan read(wire::ReducePlan::Reader in) {
+    ReducePlan plan{in.getRound(), in.getAttempt(), {}};
+    const auto members = in.getMembers();
+    if (members.size() > kReduceMembersMax) throw BadField{"too many members"};
+    plan.members.reserve(members.size());
+    for (const auto member : members)
+        plan.members.push_back({{array_of<32>(member.getId(), "id is not 32 bytes")}, member.getShare()});
+    return plan;
+}
+ReduceChunk read(wire::ReduceChunk::Reader in) {
+    return {in.getRound(), in.getAttempt(), in.getPiece(), in.getResult()};
+}
+ReduceRequest read(wire::ReduceRequest::Reader in) {
+    ReduceRequest request{in.getRound(), in.getAttempt(), in.getResult(), {}};
+    const auto pieces = in.getPieces();
+    if (pieces.size() > kReduceRequestPiecesMax) throw BadField{"too many pieces"};
+    request.pieces.reserve(pieces.size());
+    for (const std::uint32_t piece : pieces) request.pieces.push_back(piece);
+    return request;
+}
+ReduceVote read(wire::ReduceVote::Reader in) {
+    return {in.getRound(),
+            in.getAttempt(),
+            static_cast<ReduceVerdict>(in.getVerdict()),
+            array_of<32>(in.getHash(), "hash is not 32 bytes"),
+            {array_of<32>(in.getCulprit(), "culprit is not 32 bytes")},
+            text_of(in.getReason())};
+}
 StateRequest read(wire::StateRequest::Reader in) { return {in.getManifest(), in.getRound(), in.getIndex()}; }
 StateManifest read(wire::StateManifest::Reader in) {
     return {in.getRound(), in.getBytes(), in.getChunkBytes(),
@@ -95,6 +127,11 @@ std::optional<Body> read_body(wire::Envelope::Reader in) {
         case wire::Envelope::MIX_SHARE: return read(in.getMixShare());
         case wire::Envelope::MIX_RECEIPT: return read(in.getMixReceipt());
         case wire::Envelope::MIX_WITHDRAW: return read(in.getMixWithdraw());
+        case wire::Envelope::REDUCE_READY: return read(in.getReduceReady());
+        case wire::Envelope::REDUCE_PLAN: return read(in.getReducePlan());
+        case wire::Envelope::REDUCE_CHUNK: return read(in.getReduceChunk());
+        case wire::Envelope::REDUCE_REQUEST: return read(in.getReduceRequest());
+        case wire::Envelope::REDUCE_VOTE: return read(in.getReduceVote());
         case wire::Envelope::STATE_REQUEST: return read(in.getStateRequest());
         case wire::Envelope::STATE_MANIFEST: return read(in.getStateManifest());
         case wire::Envelope::STATE_CHUNK: return read(in.getStateChunk());

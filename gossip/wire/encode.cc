@@ -96,6 +96,48 @@ void write(wire::Envelope::Builder envelope, const StateRefusal& refusal) {
     out.setRound(refusal.round);
     out.setReason(refusal.reason.c_str());
 }
+void write(wire::Envelope::Builder envelope, const ReduceReady& ready) {
+    auto out = envelope.initReduceReady();
+    out.setRound(ready.round);
+    out.setAttempt(ready.attempt);
+    out.setInDoubt(ready.in_doubt);
+    out.setBandwidth(ready.bandwidth);
+    out.setParts(data_of(ready.parts));
+}
+void write(wire::Envelope::Builder envelope, const ReducePlan& plan) {
+    auto out = envelope.initReducePlan();
+    out.setRound(plan.round);
+    out.setAttempt(plan.attempt);
+    auto members = out.initMembers(static_cast<unsigned>(plan.members.size()));
+    for (unsigned i = 0; i < members.size(); ++i) {
+        members[i].setId(data_of(plan.members[i].id.key));
+        members[i].setShare(plan.members[i].share);
+    }
+}
+void write(wire::Envelope::Builder envelope, const ReduceChunk& chunk) {
+    auto out = envelope.initReduceChunk();
+    out.setRound(chunk.round);
+    out.setAttempt(chunk.attempt);
+    out.setPiece(chunk.piece);
+    out.setResult(chunk.result);
+}
+void write(wire::Envelope::Builder envelope, const ReduceRequest& request) {
+    auto out = envelope.initReduceRequest();
+    out.setRound(request.round);
+    out.setAttempt(request.attempt);
+    out.setResult(request.result);
+    auto pieces = out.initPieces(static_cast<unsigned>(request.pieces.size()));
+    for (unsigned i = 0; i < pieces.size(); ++i) pieces.set(i, request.pieces[i]);
+}
+void write(wire::Envelope::Builder envelope, const ReduceVote& vote) {
+    auto out = envelope.initReduceVote();
+    out.setRound(vote.round);
+    out.setAttempt(vote.attempt);
+    out.setVerdict(static_cast<std::uint8_t>(vote.verdict));
+    out.setHash(data_of(vote.hash));
+    out.setCulprit(data_of(vote.culprit.key));
+    out.setReason(vote.reason.c_str());
+}
 // Node-local kinds: validate() has refused them.
 template <typename Local>
 void write(wire::Envelope::Builder, const Local&) {}

@@ -21,6 +21,11 @@ struct Envelope {
     stateRefusal @11 :StateRefusal;
     joinRequest @12 :JoinRequest;
     joinReply @13 :JoinReply;
+    reduceReady @14 :ReduceReady;
+    reducePlan @15 :ReducePlan;
+    reduceChunk @16 :ReduceChunk;
+    reduceRequest @17 :ReduceRequest;
+    reduceVote @18 :ReduceVote;
   }
 }
 
@@ -99,4 +104,46 @@ struct StateChunk {
 struct StateRefusal {
   round @0 :UInt64;
   reason @1 :Text;
+}
+
+struct ReduceReady {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  inDoubt @2 :Bool;
+  bandwidth @3 :Float64;
+  parts @4 :Data;           # 32 bytes
+}
+
+struct ReduceMember {
+  id @0 :Data;              # 32 bytes
+  share @1 :UInt32;
+}
+
+struct ReducePlan {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  members @2 :List(ReduceMember);
+}
+
+struct ReduceChunk {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  piece @2 :UInt32;
+  result @3 :Bool;
+}
+
+struct ReduceRequest {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  result @2 :Bool;
+  pieces @3 :List(UInt32);
+}
+
+struct ReduceVote {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  verdict @2 :UInt8;
+  hash @3 :Data;            # 32 bytes
+  culprit @4 :Data;         # 32 bytes
+  reason @5 :Text;
 }

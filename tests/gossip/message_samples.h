@@ -17,8 +17,7 @@ inline std::vector<Sample> message_samples() {
     const TestRun run;
     const Identity member = identity_named("member");
     const MemberRecord record =
-        make_member_record(member, run.certificate(member.id()), "ada", "tcp://192.0.2.7:9000", 42,
-                           "north");
+        make_member_record(member, run.certificate(member.id()), "ada", "tcp://192.0.2.7:9000", 42, "north");
     const Hash hash = blake2b(as_byte_view("something"));
     return {
         {Heartbeat{.incarnation = 42,
@@ -48,6 +47,11 @@ inline std::vector<Sample> message_samples() {
         {StateRefusal{7, "round 7 is gone, newest is 9"}},
         {JoinRequest{record.encode()}},
         {JoinReply{true, "", "[run]\nname = \"atoll\"\n", {record.encode()}}},
+        {ReduceReady{7, 1, true, 1e8, hash}},
+        {ReducePlan{7, 1, {{PeerId{}, 1U << 19U}, {member.id(), 1U << 19U}}}},
+        {ReduceChunk{7, 1, 12, true}, 1U << 20U},
+        {ReduceRequest{7, 1, false, {3, 4, 9}}},
+        {ReduceVote{7, 1, ReduceVerdict::failed, hash, member.id(), "sent nothing"}},
     };
 }
 

@@ -1,0 +1,149 @@
+// Atomic all-reduce: every member of a group owns a share of the vector, sums what the others contribute to
+// it and sends the mean to all (reduce-scatter and all-gather), in pieces, so that reducing, encoding and
+// sending overlap. The lowest member of the view coordinates:
+//
+//   ReduceReady   everyone -> coordinator: here, with its measured bandwidth
+//   ReducePlan    coordinator -> group: members in order and their shares. Who was not ready is left out.
+//   ReduceChunk   contributions to the owners, summed in the order of the plan; then the mean, encoded once,
+//                 to everyone. The owner too takes the decoded bytes, so that all copies are bit-identical.
+//   ReduceVote    done(hash of all results) -> coordinator; committed(hash) -> group, once all hashes are
+//                 equal; acknowledged. Or failed(culprit): the attempt is repeated without it.
+//
+// What is lost is asked for again (ReduceRequest): pieces are a function of the input, so nothing needs to be
+// kept. Values and residuals of the caller are read only, until the attempt commits.
+//
+// Guarantee. An attempt commits only if every member of its group has voted for it with the same hash, and
+// only its coordinator decides. So all members that finish hold bit-identical results. A member that has
+// voted and does not hear the decision is in doubt (two generals: no protocol over a lossy network avoids
+// that). It keeps asking, and takes part in another attempt of the same coordinator, or, if that has left the
+// view, of the next one, but then only if everyone in the view is there too. Otherwise, at its deadline, it
+// reports incomplete with its input as it was, and the layer above adopts the state of the others. This rests
+// on the view: a member that is taken for dead, but has committed just before, keeps a result that the others
+// do not have.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "gossip/averaging/averaging.h"
+#include "kernels/flat.h"
+
+namespace Atoll::gossip {
+
+class AllReduce : public Averaging {
+  public:
+    explicit AllReduce(const AveragingContext& context) : context_(context) {}
+
+    [[nodiscard]] std::size_t stages(const Roster& roster) const override { return roster.n < 2 ? 0 : 1; }
+    // options.deadline_seconds bounds the whole call, all attempts together.
+    [[nodiscard]] Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) override;
+
+  private:
+    // A run of values of one part, owned by one member.
+    struct Piece {
+        std::size_t part = 0;
+        std::size_t begin = 0;  // in the part
+        std::size_t count = 0;
+        std::size_t offset = 0;                  // in the result
+        std::size_t owner = 0;                   // index in the group
+        std::vector<SharedBytes> contributions;  // by member; the owner's only
+        std::size_t summed = 0;                  // contributions, in order
+        SharedBytes encoded;                     // the mean; the owner's only
+        bool complete = false;                   // the result is there
+        Hash hash{};                             // of the encoded mean
+    };
+    struct Outgoing {
+        std::size_t to = 0;  // index in the group
+        std::uint32_t piece = 0;
+        bool result = false;
+    };
+    struct Peer {
+        double heard = 0;          // anything of this attempt
+        double contributed = 0;    // a contribution
+        std::optional<Hash> vote;  // at the coordinator
+        bool acknowledged = false;
+    };
+    enum class Phase { gathering, reducing, voted, deciding, finished };
+
+    void begin(std::uint64_t round, std::span<AveragePart> parts);
+    void gather(std::uint32_t attempt);
+    void consider_plan(bool in_time);
+    void propose(std::vector<PeerId> members);
+    void adopt(const ReducePlan& plan, const PeerId& coordinator);
+    void make_pieces(const ReducePlan& plan);
+    void pump();
+    void tick();
+    void tick_reducing();
+
+    void handle(const Message& message);
+    void on_ready(const PeerId& from, const ReduceReady& ready);
+    void on_plan(const PeerId& from, const ReducePlan& plan);
+    void on_chunk(const PeerId& from, const ReduceChunk& chunk, const SharedBytes& payload);
+    void on_request(const PeerId& from, const ReduceRequest& request);
+    void on_vote(const PeerId& from, const ReduceVote& vote);
+    void on_view_changed();
+
+    [[nodiscard]] SharedBytes encode_contribution(std::uint32_t index);
+    void sum(std::uint32_t index);
+    void publish(std::uint32_t index);
+    void take_result(std::uint32_t index, const SharedBytes& payload);
+    void completed(std::uint32_t index, ByteView payload);
+    void decide();
+    void commit();
+    void fail(const PeerId& culprit, std::string reason);
+    void say(const PeerId& to, Body body) { (void)context_.host.send(to, std::move(body)); }
+
+    [[nodiscard]] bool current(std::uint64_t round, std::uint32_t attempt) const;
+    [[nodiscard]] PeerId coordinator() const;
+    [[nodiscard]] bool coordinates() const { return coordinator() == context_.host.self(); }
+    [[nodiscard]] std::optional<std::size_t> index_of(const PeerId& peer) const;
+    [[nodiscard]] ReduceVote vote(ReduceVerdict verdict) const;
+    void note(std::string reason);
+
+    struct Decision {
+        std::uint64_t round = 0;
+        std::uint32_t attempt = 0;
+        Hash hash{};
+    };
+
+    AveragingContext context_;
+    std::optional<Decision> committed_;    // the newest
+    double bandwidth_ = 0;                 // bytes a second, of earlier rounds
+    std::map<PeerId, ReduceReady> early_;  // of the next round
+    kernels::FlatBuffer result_;
+    kernels::FlatBuffer residual_;  // what the residuals become if the attempt commits
+
+    // Of the call in progress.
+    std::span<AveragePart> parts_;
+    std::vector<std::size_t> offsets_;  // of the parts in result_
+    std::uint64_t round_ = 0;
+    double norm_ = 0;
+    Hash digest_{};
+    double end_ = 0;
+    double gathering_until_ = 0;
+    double next_tick_ = 0;
+    Phase phase_ = Phase::finished;
+    std::uint32_t attempt_ = 0;
+    bool in_doubt_ = false;
+    std::map<PeerId, ReduceReady> ready_;
+    std::set<PeerId> lost_;  // not waited for any more in this call
+    AverageReport report_;
+
+    // Of the attempt.
+    PeerId planner_;
+    ReducePlan plan_;
+    std::size_t me_ = 0;
+    std::vector<Peer> peers_;
+    std::vector<Piece> pieces_;
+    std::size_t incomplete_ = 0;  // pieces
+    std::deque<Outgoing> outgoing_;
+    SharedBytes next_payload_;  // of outgoing_.front(), if it has been encoded
+    double started_ = 0;
+    std::uint64_t attempt_bytes_ = 0;
+    Hash hash_{};
+};
+
+}  // namespace Atoll::gossip

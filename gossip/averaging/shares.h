@@ -1,0 +1,17 @@
+// How much of the vector each member of an all-reduce should own (docs/reference/averaging.md has the
+// derivation).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace Atoll::gossip {
+
+// Shares in units of 1 / `units`, adding up to it, that minimise the time of the slowest member: a member
+// with share f sends and receives 1 + (n - 2) f vectors. Zero for members below what is worth it. Members
+// whose bandwidth is not known (0) count as the median of the others. Precondition: not empty.
+[[nodiscard]] std::vector<std::uint32_t> reduce_shares(std::span<const double> bandwidths,
+                                                       std::uint32_t units);
+
+}  // namespace Atoll::gossip
