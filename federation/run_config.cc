@@ -93,7 +93,7 @@ void bind_optimizer_extras(Options& options, RunConfig::Optimizer& optimizer) {
     options.add(kShared, "optimizer.horizon_steps", &optimizer.horizon_steps, Range{0, kCountMax * 1e3},
                 "ademamix: steps until alpha and beta3 have risen; 0 = length of the schedule");
     options.add(kShared, "optimizer.nesterov", &optimizer.nesterov,
-                "muon, d_muon, signum: look ahead by one step of momentum");
+                "muon, d_muon, signum, algorithm qg_dsgdm: look ahead by one step of momentum");
     options.add(kShared, "optimizer.momentum", &optimizer.momentum, Range{0, 0.9999},
                 "muon, d_muon: momentum of the matrices");
     options.add(kShared, "optimizer.matrix_rate_ratio", &optimizer.matrix_rate_ratio, Range{0, 1e6},
@@ -166,7 +166,7 @@ void bind_gossip(Options& options, RunConfig& config) {
     auto& averaging = config.averaging;
     options.add(kShared, "averaging.name", &averaging.name, "how the mean is formed (atoll list averaging)");
     options.add(kShared, "averaging.stages", &averaging.stages, Range{0, 64},
-                "gossip exchanges a round; 0 = one period of the topology");
+                "gossip exchanges a round; 0 = the algorithm's own: one, or one period of the topology");
     options.add(kShared, "averaging.deadline_seconds", &averaging.deadline_seconds, Range{0.01, 86400},
                 "a gossip exchange never waits longer for a member");
     options.add(kShared, "averaging.norm_ratio_max", &averaging.norm_ratio_max, Range{1, kUnbounded},

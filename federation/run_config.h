@@ -82,7 +82,7 @@ struct RunConfig {
 
     struct AveragingTable {
         std::string name = "push_sum";
-        std::int64_t stages = 0;  // 0 = the topology's period
+        std::int64_t stages = 0;  // 0 = the algorithm's own: one, or the topology's period
         double deadline_seconds = 30;
         double norm_ratio_max = 100;
     } averaging;

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "federation/catch_up.h"
+#include "federation/names.h"
 #include "federation/shared_state.h"
 #include "federation/state_server.h"
 
@@ -27,15 +28,18 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                             .rounding_up = config.topology.rounding == "ceil",
                                                             .reordered = config.topology.order == "reordered",
                                                             .interval = config.topology.interval}));
+    ATOLL_ASSIGN(const AlgorithmEntry* algorithm,
+                 find_entry("algorithm.name", config.algorithm.name, algorithms()));
+    const std::int64_t stages = config.averaging.stages > 0 ? config.averaging.stages : algorithm->stages;
     const gossip::AveragingContext context{.host = host,
                                            .inbox = session->inbox_,
                                            .topology = *session->topology_,
                                            .options = {.deadline_seconds = config.averaging.deadline_seconds,
-                                                       .stages = config.averaging.stages,
+                                                       .stages = stages,
                                                        .seed = session->seed_,
                                                        .norm_ratio_max = config.averaging.norm_ratio_max}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
-    ATOLL_ASSIGN(session->algorithm_, make_algorithm(config.algorithm.name, config, worker.layout().size()));
+    session->algorithm_ = algorithm->make(config, worker.layout().size());
     return session;
 }
 

@@ -117,6 +117,8 @@ Status validate_topology(const RunConfig::TopologyTable& topology) {
 
 Status validate_exchange(const RunConfig& config) {
     const auto& algorithm = config.algorithm;
+    ATOLL_ASSIGN(const AlgorithmEntry* entry, find_entry("algorithm.name", algorithm.name, algorithms()));
+    if (entry->check != nullptr) ATOLL_TRY(entry->check(config));
     ATOLL_ASSIGN(const OuterEntry* outer,
                  find_entry("algorithm.outer_optimizer", algorithm.outer_optimizer, outer_optimizers()));
     if (!outer->uses_momentum && algorithm.outer_momentum != 0) {

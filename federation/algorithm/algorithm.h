@@ -89,6 +89,10 @@ struct AlgorithmEntry {
     std::string_view source;
     // `parameters`: length of the flat vector.
     std::unique_ptr<Algorithm> (*make)(const RunConfig& config, std::size_t parameters);
+    // Gossip exchanges a round where averaging.stages is 0; 0: as many as the topology takes to the mean.
+    std::int64_t stages = 0;
+    // Cross-field checks of what the algorithm asks of the other tables; null: nothing.
+    Status (*check)(const RunConfig& config) = nullptr;
 };
 
 [[nodiscard]] std::span<const AlgorithmEntry> algorithms();

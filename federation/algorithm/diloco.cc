@@ -3,8 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include "base/check.h"
 #include "federation/algorithm/entries.h"
@@ -17,11 +15,10 @@ namespace Atoll::federation {
 Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<OuterOptimizer> outer)
     : run_(config.run),
       options_(config.algorithm),
-      error_feedback_(config.codec.error_feedback),
-      feedback_decay_(static_cast<float>(config.codec.feedback_decay)),
       outer_(std::move(outer)),
       anchor_(parameters),
-      delta_(parameters) {
+      delta_(parameters),
+      residuals_(config.codec, parameters) {
     auto exact = gossip::make_codec("none", {});
     ATOLL_CHECK(exact.ok());
     exact_ = std::move(*exact);
@@ -56,20 +53,11 @@ Status Diloco::run(Context& context) {
 }
 
 Status Diloco::begin(Context& context) {
-    const auto inner_steps = static_cast<std::uint64_t>(options_.inner_steps);
     if (round_ == 0 && context.worker.step() == 0) {
         std::ranges::copy(context.worker.parameters(), anchor_.span().begin());
         return wait_for_members(context, static_cast<std::size_t>(run_.members_min));
     }
-    const std::uint64_t step = context.worker.step();
-    if (step < round_ * inner_steps || step > (round_ + 1) * inner_steps) {
-        return Error{
-            ErrorCode::corrupt,
-            fmt::format("restored state does not fit together: step {} is not in round {} of {} steps each; "
-                        "start from another checkpoint",
-                        step, round_, inner_steps)};
-    }
-    return {};
+    return check_position(context.worker, round_, static_cast<std::uint64_t>(options_.inner_steps));
 }
 
 Status Diloco::inner_steps(Context& context, RoundReport& report) {
@@ -82,13 +70,7 @@ Status Diloco::average(Context& context, RoundReport& report) {
     context.inbox.absorb();  // the number of stages follows from the newest view
     std::vector<gossip::AveragePart> parts;
     parts.push_back({.values = delta_.span(), .codec = &context.codec});
-    if (error_feedback_ && !context.codec.lossless()) {
-        parts.front().residuals = residuals(context.averaging.stages(context.inbox.view()));
-        for (const std::span<float> residual : parts.front().residuals) {
-            if (feedback_decay_ == 1) break;
-            for (float& value : residual) value *= feedback_decay_;
-        }
-    }
+    parts.front().residuals = residuals_.next(context.codec, context.averaging.stages(context.inbox.view()));
     // Gossip with losses and quantisation gives every member a slightly different mean, and outer steps add
     // the differences up. Averaging a rotating slice of the anchors pulls them together again: their distance
     // shrinks by a constant factor every anchor_slices rounds.
@@ -112,7 +94,7 @@ void Diloco::restart_from_anchor(Worker& worker) {
 
 void Diloco::adopted(Worker& worker) {
     worker.set_step(round_ * static_cast<std::uint64_t>(options_.inner_steps));
-    for (auto& residual : residuals_) std::ranges::fill(residual.span(), 0.0F);  // of a path that was left
+    residuals_.forget();
     restart_from_anchor(worker);
 }
 
@@ -125,33 +107,15 @@ std::span<float> Diloco::anchor_slice() {
     return anchor_.span().subspan(std::min(round_ % slices * length, anchor_.size() - size), size);
 }
 
-std::vector<std::span<float>> Diloco::residuals(std::size_t stages) {
-    while (residuals_.size() < stages) residuals_.emplace_back(delta_.size());
-    std::vector<std::span<float>> spans;
-    for (std::size_t i = 0; i < stages; ++i) spans.push_back(residuals_[i].span());
-    return spans;
-}
-
 std::vector<StateVector> Diloco::state() {
     std::vector<StateVector> vectors = {{"anchor", anchor_.span(), true}};
     for (const auto& part : outer_->state()) vectors.push_back({"outer." + part.name, part.values, true});
-    for (std::size_t i = 0; i < residuals_.size(); ++i) {
-        vectors.push_back({fmt::format("residual.{}", i), residuals_[i].span(), false});
-    }
+    residuals_.append_to(vectors);
     return vectors;
 }
 
 bool Diloco::reserve(std::string_view name) {
-    constexpr std::string_view kPrefix = "residual.";
-    constexpr std::size_t kStagesMax = 64;  // of averaging.stages; a period is log2 of the members
-    if (name.starts_with(kPrefix)) {
-        std::size_t stage = 0;
-        const auto [stop, error] =
-            std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), stage);
-        if (error != std::errc() || stop != name.data() + name.size() || stage >= kStagesMax) return false;
-        (void)residuals(std::max(stage + 1, residuals_.size()));
-        return true;
-    }
+    if (residuals_.reserve(name)) return true;
     const auto vectors = state();
     return std::ranges::any_of(vectors, [&](const StateVector& vector) { return vector.name == name; });
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "federation/algorithm/algorithm.h"
+#include "federation/algorithm/residuals.h"
 #include "federation/outer/outer.h"
 #include "federation/run_config.h"
 #include "kernels/flat.h"
@@ -34,19 +35,16 @@ class Diloco : public Algorithm {
     [[nodiscard]] Status average(Context& context, RoundReport& report);
     void restart_from_anchor(Worker& worker);
     [[nodiscard]] std::span<float> anchor_slice();
-    [[nodiscard]] std::vector<std::span<float>> residuals(std::size_t stages);
 
     RunConfig::Run run_;
     RunConfig::AlgorithmTable options_;
-    bool error_feedback_;
-    float feedback_decay_;
     std::unique_ptr<OuterOptimizer> outer_;
     std::unique_ptr<gossip::Codec> exact_;  // of the anchors' slices
     std::uint64_t round_ = 0;
-    kernels::FlatBuffer anchor_;                  // Theta
-    kernels::FlatBuffer delta_;                   // Delta_m, then its mean
-    kernels::FlatBuffer slice_;                   // the part of Theta that this round averages
-    std::vector<kernels::FlatBuffer> residuals_;  // one a gossip stage
+    kernels::FlatBuffer anchor_;  // Theta
+    kernels::FlatBuffer delta_;   // Delta_m, then its mean
+    kernels::FlatBuffer slice_;   // the part of Theta that this round averages
+    Residuals residuals_;
 };
 
 }  // namespace Atoll::federation

@@ -6,5 +6,16 @@
 namespace Atoll::federation {
 
 [[nodiscard]] std::unique_ptr<Algorithm> make_diloco(const RunConfig& config, std::size_t parameters);
+// dsgd, dsgdm and decentralized_adam: one algorithm, told apart by what it asks of the optimizer.
+[[nodiscard]] std::unique_ptr<Algorithm> make_local_optimizer_gossip(const RunConfig& config,
+                                                                     std::size_t parameters);
+[[nodiscard]] Status check_dsgd(const RunConfig& config);
+[[nodiscard]] Status check_dsgdm(const RunConfig& config);
+[[nodiscard]] Status check_decentralized_adam(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_qg_dsgdm(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] Status check_qg_dsgdm(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_gradient_tracking(const RunConfig& config,
+                                                                std::size_t parameters);
+[[nodiscard]] Status check_gradient_tracking(const RunConfig& config);
 
 }  // namespace Atoll::federation

@@ -10,6 +10,18 @@ namespace {
 constexpr std::array kAlgorithms = {
     AlgorithmEntry{"diloco", "H local steps, then an outer step on the averaged change of the parameters",
                    "Douillard et al. 2023, arXiv 2311.08105", make_diloco},
+    AlgorithmEntry{"dsgd", "H local steps of SGD, then the parameters are mixed with the neighbours'",
+                   "Lian et al. 2017, arXiv 1705.09056", make_local_optimizer_gossip, 1, check_dsgd},
+    AlgorithmEntry{"dsgdm", "dsgd with momentum that stays at home",
+                   "Yu, Jin and Yang 2019, arXiv 1905.03817", make_local_optimizer_gossip, 1, check_dsgdm},
+    AlgorithmEntry{"qg_dsgdm", "dsgd with a momentum that follows the mixed parameters",
+                   "Lin et al. 2021, arXiv 2102.04761", make_qg_dsgdm, 1, check_qg_dsgdm},
+    AlgorithmEntry{"gradient_tracking", "every member follows the mean gradient: exact with unequal data",
+                   "Nedic, Olshevsky and Shi 2017, arXiv 1607.03218", make_gradient_tracking, 1,
+                   check_gradient_tracking},
+    AlgorithmEntry{
+        "decentralized_adam", "H local steps of an adaptive optimizer, then the parameters are mixed",
+        "Lin et al. 2021, arXiv 2102.04761", make_local_optimizer_gossip, 1, check_decentralized_adam},
 };
 
 }  // namespace

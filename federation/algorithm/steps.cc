@@ -40,7 +40,18 @@ Status wait_for_members(Context& context, std::size_t count) {
                                                      context.inbox.view().size(), count)};
 }
 
-Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end, RoundReport& report) {
+Status check_position(const Worker& worker, std::uint64_t round, std::uint64_t inner_steps) {
+    const std::uint64_t step = worker.step();
+    if (step >= round * inner_steps && step <= (round + 1) * inner_steps) return {};
+    return Error{
+        ErrorCode::corrupt,
+        fmt::format("restored state does not fit together: step {} is not in round {} of {} steps each; "
+                    "start from another checkpoint",
+                    step, round, inner_steps)};
+}
+
+Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end, RoundReport& report,
+                        const TakeStep& take_step) {
     Worker& worker = context.worker;
     const double start = context.host.now();
     double progress_time = start;
@@ -48,7 +59,7 @@ Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end
     std::uint64_t steps = 0;
     while (worker.step() < end) {
         if (stop_requested(context)) return interrupted(worker.step());
-        ATOLL_ASSIGN(const StepResult result, worker.inner_step());
+        ATOLL_ASSIGN(const StepResult result, take_step(worker));
         ATOLL_TRY(context.observer.on_step(result, worker.step()));
         report.tokens += result.tokens;
         context.tokens += result.tokens;
@@ -75,6 +86,15 @@ Status check_finite(std::span<const float> update, std::uint64_t step) {
 double norm(std::span<const float> values) {
     double sum = 0;
     for (const float value : values) sum += static_cast<double>(value) * static_cast<double>(value);
+    return std::sqrt(sum);
+}
+
+double distance(std::span<const float> a, std::span<const float> b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        sum += difference * difference;
+    }
     return std::sqrt(sum);
 }
 

@@ -20,7 +20,25 @@ class AlgorithmContract : public ::testing::TestWithParam<AlgorithmEntry> {
         RunConfig config = federation::testing::small_run();
         config.algorithm.name = std::string(GetParam().name);
         config.topology.name = "full";
+        return suited(config);
+    }
+    // With an optimizer that the algorithm accepts.
+    static RunConfig suited(RunConfig config) {
+        if (validate(config).ok()) return config;
+        config.optimizer.name = "sgd";
+        config.optimizer.weight_decay = 0;
+        config.optimizer.beta1 = 0;
+        if (!validate(config).ok()) config.optimizer.beta1 = 0.5;
         return config;
+    }
+    // Error feedback delays what a sparse codec leaves out, and outer momentum multiplies delayed updates: on
+    // a problem whose rounds go a large part of the way to the minimum both must be small
+    // (docs/explanation/diloco.md).
+    static void suit_sparse_codec(RunConfig& config) {
+        config.codec.density = 0.5;
+        config.algorithm.outer_optimizer = "sgd";
+        config.algorithm.outer_learning_rate = 0.5;
+        config.algorithm.outer_momentum = 0;
     }
     static Cluster::MakeWorker noisy(double noise = 0.1) {
         return [noise](std::size_t i) {
@@ -127,6 +145,7 @@ TEST_P(AlgorithmContract, State_names_are_unique_and_room_is_made_for_each) {
 
 TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_run) {
     for (const auto& averaging : gossip::averagings()) {
+        bool any = false;
         for (const auto& topology : gossip::topologies()) {
             for (const auto& codec : gossip::codecs()) {
                 RunConfig run = config();
@@ -135,6 +154,9 @@ TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_
                 run.topology.degree = std::max<std::int64_t>(topology.degree_min, 1);
                 run.codec.name = std::string(codec.name);
                 run.codec.error_feedback = true;
+                if (codec.sparse) suit_sparse_codec(run);
+                if (!validate(run).ok()) continue;  // refused at start
+                any = true;
                 Cluster cluster(run, 4, noisy());
                 const std::string what = run.averaging.name + " " + run.topology.name + " " + run.codec.name;
                 ASSERT_TRUE(cluster.run_all()) << what;
@@ -147,6 +169,7 @@ TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_
                 }
             }
         }
+        EXPECT_TRUE(any) << averaging.name;
     }
 }
 

@@ -60,6 +60,7 @@ class TimedWorker : public Worker {
         return worker_.inner_step();
     }
     [[nodiscard]] Result<StepResult> gradient(std::span<float> gradient) override {
+        host_.sleep(step_seconds_);
         return worker_.gradient(gradient);
     }
     [[nodiscard]] Result<double> validation_loss() override { return worker_.validation_loss(); }
