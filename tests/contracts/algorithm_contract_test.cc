@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "federation/algorithm/algorithm.h"
 #include "federation/shared_state.h"
 #include "tests/federation/member_cluster.h"
@@ -45,6 +47,15 @@ class AlgorithmContract : public ::testing::TestWithParam<AlgorithmEntry> {
             return std::make_unique<QuadraticWorker>(
                 QuadraticWorker::Options{.noise = noise, .noise_seed = 10 + i});
         };
+    }
+    static void check_completes(const RunConfig& run) {
+        Cluster cluster(run, 4, noisy());
+        ASSERT_TRUE(cluster.run_all());
+        for (std::size_t m = 0; m < 4; ++m) {
+            ASSERT_TRUE(cluster[m].status->ok()) << cluster[m].status->error().message;
+            EXPECT_TRUE(cluster[m].record.rounds.back().average.complete);
+            EXPECT_LT(cluster[m].record.losses.back(), 0.7 * cluster[m].record.losses.front());
+        }
     }
     static std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
 };
@@ -143,33 +154,30 @@ TEST_P(AlgorithmContract, State_names_are_unique_and_room_is_made_for_each) {
     EXPECT_GT(shared_state_bytes(*algorithm), 64U);
 }
 
+// Every scheme with every topology and with every codec: not each with each of the others, which the contract
+// of the averaging schemes does.
 TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_run) {
-    for (const auto& averaging : gossip::averagings()) {
-        bool any = false;
-        for (const auto& topology : gossip::topologies()) {
-            for (const auto& codec : gossip::codecs()) {
+    for (std::size_t a = 0; a < gossip::averagings().size(); ++a) {
+        std::set<std::string> met;
+        for (std::size_t shift = 0; shift < gossip::codecs().size(); ++shift) {
+            for (std::size_t t = 0; t < gossip::topologies().size(); ++t) {
+                const auto& topology = gossip::topologies()[t];
+                const auto& codec = gossip::codecs()[(a + t + shift) % gossip::codecs().size()];
                 RunConfig run = config();
-                run.averaging.name = std::string(averaging.name);
+                run.averaging.name = std::string(gossip::averagings()[a].name);
                 run.topology.name = std::string(topology.name);
                 run.topology.degree = std::max<std::int64_t>(topology.degree_min, 1);
                 run.codec.name = std::string(codec.name);
                 run.codec.error_feedback = true;
                 if (codec.sparse) suit_sparse_codec(run);
+                if (met.contains(run.topology.name) && met.contains(run.codec.name)) continue;
                 if (!validate(run).ok()) continue;  // refused at start
-                any = true;
-                Cluster cluster(run, 4, noisy());
-                const std::string what = run.averaging.name + " " + run.topology.name + " " + run.codec.name;
-                ASSERT_TRUE(cluster.run_all()) << what;
-                for (std::size_t m = 0; m < 4; ++m) {
-                    ASSERT_TRUE(cluster[m].status->ok())
-                        << what << ": " << cluster[m].status->error().message;
-                    EXPECT_TRUE(cluster[m].record.rounds.back().average.complete) << what;
-                    EXPECT_LT(cluster[m].record.losses.back(), 0.7 * cluster[m].record.losses.front())
-                        << what;
-                }
+                met.insert({run.topology.name, run.codec.name});
+                SCOPED_TRACE(run.averaging.name + " " + run.topology.name + " " + run.codec.name);
+                check_completes(run);
             }
         }
-        EXPECT_TRUE(any) << averaging.name;
+        EXPECT_FALSE(met.empty()) << gossip::averagings()[a].name;
     }
 }
 

@@ -187,7 +187,7 @@ class Recursion {
   private:
     void mix(std::vector<Vector>& vectors, std::uint64_t t) const {
         const auto old = vectors;
-        const gossip::Roster roster{.n = kMembers};
+        const gossip::Roster roster(kMembers);
         for (std::size_t i = 0; i < kMembers; ++i) {
             const gossip::Exchange exchange = topology_->exchange(roster, i, t);
             for (std::size_t j = 0; j < kDimensions; ++j) {
@@ -332,6 +332,7 @@ TEST(GossipTraining, Lost_messages_and_a_late_joiner_do_no_harm) {
     for (const char* name : {"dsgd", "dsgdm", "qg_dsgdm", "gradient_tracking"}) {
         const bool momentum = std::string(name).find("dsgdm") != std::string::npos;
         RunConfig config = gossip_run(name, "one_peer_exponential", momentum ? 0.9 : 0.0, 150);
+        config.topology.degree = 1;
         Cluster cluster(config, kMembers, [&](std::size_t i) {
             return std::make_unique<UnequalWorker>(i, momentum ? 0.005 : 0.05, config.optimizer.beta1);
         });

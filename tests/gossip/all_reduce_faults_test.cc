@@ -20,7 +20,8 @@ struct Outcome {
 };
 
 float input(std::size_t member, std::size_t i) {
-    return static_cast<float>(member + 1) + 0.5F * float(i % 7);
+    // Squares: no mean of some members is the input of another.
+    return static_cast<float>((member + 1) * (member + 1)) + 0.5F * float(i % 7);
 }
 
 // `leaver`: the member that leaves the views of the others at second 3.
