@@ -154,10 +154,7 @@ class StateFetch {
         while (!missing_.empty() || !on_the_way.empty()) {
             while (!missing_.empty() && on_the_way.size() < options_.window) {
                 const std::uint32_t index = missing_.front();
-                const Status sent = host_.send(
-                    offer.peer,
-                    gossip::StateRequest{.manifest = false, .round = offer.manifest.round, .index = index},
-                    {});
+                const Status sent = ask_for(offer, index);
                 if (!sent) return give_up(offer.peer, sent.error().message), false;
                 missing_.pop_front();
                 on_the_way.insert(index);
@@ -170,10 +167,22 @@ class StateFetch {
         return false;
     }
 
+    Status ask_for(const Offer& offer, std::uint32_t index) {
+        return host_.send(
+            offer.peer,
+            gossip::StateRequest{.manifest = false, .round = offer.manifest.round, .index = index}, {});
+    }
+
     // The next chunk of those on the way; false if the donor is given up.
     bool receive_chunk(const Offer& offer, std::set<std::uint32_t>& on_the_way) {
         const double deadline = host_.now() + options_.stall_seconds;
-        while (const auto message = host_.receive(gossip::Topic::transfer, deadline)) {
+        while (host_.now() < deadline && !host_.stopping()) {
+            const auto message = host_.receive(gossip::Topic::transfer,
+                                               std::min(deadline, host_.now() + options_.answer_seconds));
+            if (!message) {  // a request or its answer was lost
+                for (const std::uint32_t index : on_the_way) (void)ask_for(offer, index);
+                continue;
+            }
             if (message->sender != offer.peer) continue;
             if (const auto* refusal = std::get_if<gossip::StateRefusal>(&message->body)) {
                 if (refusal->round != offer.manifest.round) continue;

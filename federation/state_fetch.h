@@ -19,9 +19,9 @@ struct StateFetchOptions {
     std::size_t asked_at_once = 3;                // peers asked at a time which state they have
     std::size_t peers_max = 8;                    // peers tried altogether
     std::size_t window = 4;                       // chunks on the way at a time
-    double answer_seconds = 3;                    // a peer that does not answer so long is given up
-    double stall_seconds = 10;                    // so is one from which no chunk came so long
-    std::uint64_t seed = 0;                       // order in which peers are asked
+    double answer_seconds = 3;  // a peer that does not say what it has; a chunk is asked for again
+    double stall_seconds = 10;  // so is one from which no chunk came so long
+    std::uint64_t seed = 0;     // order in which peers are asked
 };
 
 struct FetchedState {
