@@ -148,18 +148,47 @@ void bind_schedule(Options& options, RunConfig::Schedule& schedule) {
                 "wsd: the last part of the run, in which the rate falls");
 }
 
+void bind_diloco_family(Options& options, RunConfig::AlgorithmTable& algorithm) {
+    options.add(
+        kShared, "algorithm.fragments", &algorithm.fragments, Range{0, 1000},
+        "streaming_diloco, async_diloco, decoupled_diloco: parts of the model that are exchanged each "
+        "at its own time, or by a member of its own; 0 = one for every three layers");
+    options.add(kShared, "algorithm.fragment_pattern", &algorithm.fragment_pattern,
+                OneOf{{"strided", "sequential"}},
+                "streaming_diloco, async_diloco, decoupled_diloco: strided: layer l in fragment l mod P; "
+                "sequential: neighbours together");
+    options.add(kShared, "algorithm.overlap_steps", &algorithm.overlap_steps, Range{0, 1e6},
+                "streaming_diloco: inner steps taken while an exchange is under way (tau)");
+    options.add(
+        kShared, "algorithm.mixing", &algorithm.mixing, Range{0, 1},
+        "streaming_diloco: how much of a fragment stays the member's own when the outer step comes in "
+        "(alpha); 0 = nothing");
+    options.add(kShared, "algorithm.quorum", &algorithm.quorum, Range{0, 1},
+                "decoupled_diloco: fraction of the members that a fragment's outer step waits for");
+    options.add(
+        kShared, "algorithm.grace_seconds", &algorithm.grace_seconds, Range{0, 86400},
+        "decoupled_diloco: how long at most an outer step waits for the others, once the quorum is there");
+    options.add(kShared, "algorithm.dynamic_steps", &algorithm.dynamic_steps,
+                "diloco, async_diloco: each member takes inner_steps in proportion to its measured speed");
+}
+
 void bind_algorithm(Options& options, RunConfig::AlgorithmTable& algorithm) {
     options.add(kShared, "algorithm.name", &algorithm.name, "when replicas talk (atoll list algorithms)");
     options.add(kShared, "algorithm.inner_steps", &algorithm.inner_steps, Range{1, 1e6},
                 "local steps between two exchanges (H)");
     options.add(kShared, "algorithm.outer_optimizer", &algorithm.outer_optimizer,
-                "applies the averaged pseudo-gradient: sgd or nesterov");
+                "applies the averaged pseudo-gradient: nesterov, sgd, heavy_ball or adam");
     options.add(kShared, "algorithm.outer_learning_rate", &algorithm.outer_learning_rate, Range{0, 10},
                 "rate of the outer step; 0.4, 0.6, 0.6, 0.8 suit 1, 2, 4, 8 members");
     options.add(kShared, "algorithm.outer_momentum", &algorithm.outer_momentum, Range{0, 0.999},
                 "momentum of the outer step");
+    options.add(kShared, "algorithm.outer_beta2", &algorithm.outer_beta2, Range{0, 0.99999},
+                "outer optimizer adam: decay of the second moment");
+    options.add(kShared, "algorithm.outer_epsilon", &algorithm.outer_epsilon, Range{1e-12, 1},
+                "outer optimizer adam: added to the root of the second moment");
     options.add(kShared, "algorithm.anchor_slices", &algorithm.anchor_slices, Range{0, 1e6},
                 "a round also averages one of so many slices of the anchors in fp32; 0 = off");
+    bind_diloco_family(options, algorithm);
 }
 
 void bind_gossip(Options& options, RunConfig& config) {

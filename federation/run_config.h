@@ -74,10 +74,20 @@ struct RunConfig {
         std::string outer_optimizer = "nesterov";
         double outer_learning_rate = 0.7;
         double outer_momentum = 0.9;
+        double outer_beta2 = 0.99;   // adam
+        double outer_epsilon = 0.1;  // adam
         // Every round one of so many slices of the anchors themselves is averaged in fp32 beside the
         // pseudo-gradients, so that anchors which drifted apart (lost messages, quantisation) meet again; 0 =
         // off.
         std::int64_t anchor_slices = 32;
+        // Of single algorithms; the help says which.
+        std::int64_t fragments = 0;  // P; 0 = one for every three layers
+        std::string fragment_pattern = "strided";
+        std::int64_t overlap_steps = 1;  // tau
+        double mixing = 0.5;             // alpha
+        double quorum = 0.5;             // fraction of the members
+        double grace_seconds = 1;
+        bool dynamic_steps = false;
     } algorithm;
 
     struct AveragingTable {

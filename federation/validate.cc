@@ -1,8 +1,10 @@
 // Cross-field checks of the run configuration.
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <string_view>
+#include <vector>
 
 #include "federation/algorithm/algorithm.h"
 #include "federation/names.h"
@@ -115,7 +117,52 @@ Status validate_topology(const RunConfig::TopologyTable& topology) {
     return {};
 }
 
+// Keys of the algorithm table that only some algorithms, or outer optimizers, read.
+struct Readers {
+    std::string_view key;
+    std::string_view of;  // the key that names the reader
+    std::vector<std::string_view> names;
+};
+const std::vector<Readers>& readers() {
+    static const std::vector<Readers> table = {
+        {"algorithm.fragments", "algorithm.name", {"streaming_diloco", "async_diloco", "decoupled_diloco"}},
+        {"algorithm.fragment_pattern",
+         "algorithm.name",
+         {"streaming_diloco", "async_diloco", "decoupled_diloco"}},
+        {"algorithm.overlap_steps", "algorithm.name", {"streaming_diloco"}},
+        {"algorithm.mixing", "algorithm.name", {"streaming_diloco"}},
+        {"algorithm.quorum", "algorithm.name", {"decoupled_diloco"}},
+        {"algorithm.grace_seconds", "algorithm.name", {"decoupled_diloco"}},
+        {"algorithm.dynamic_steps", "algorithm.name", {"diloco", "async_diloco"}},
+        {"algorithm.outer_beta2", "algorithm.outer_optimizer", {"adam"}},
+        {"algorithm.outer_epsilon", "algorithm.outer_optimizer", {"adam"}},
+    };
+    return table;
+}
+
+// Such a key must be as it is by default where nobody reads it: somebody meant another algorithm.
+Status validate_readers(const RunConfig& config) {
+    RunConfig set = config;
+    RunConfig defaults;
+    Options keys;
+    Options default_keys;
+    bind(keys, set);
+    bind(default_keys, defaults);
+    const auto name_of = [&](std::string_view key) -> const std::string& {
+        return key == "algorithm.name" ? config.algorithm.name : config.algorithm.outer_optimizer;
+    };
+    for (const Readers& row : readers()) {
+        const std::string value = keys.find(row.key)->get();
+        if (value == default_keys.find(row.key)->get()) continue;
+        if (std::ranges::find(row.names, name_of(row.of)) != row.names.end()) continue;
+        return contradiction("{} = {} but {} = {} does not read it: leave it out, or choose {}", row.key,
+                             value, row.of, name_of(row.of), fmt::join(row.names, " or "));
+    }
+    return {};
+}
+
 Status validate_exchange(const RunConfig& config) {
+    ATOLL_TRY(validate_readers(config));
     const auto& algorithm = config.algorithm;
     ATOLL_ASSIGN(const AlgorithmEntry* entry, find_entry("algorithm.name", algorithm.name, algorithms()));
     if (entry->check != nullptr) ATOLL_TRY(entry->check(config));

@@ -15,6 +15,8 @@ namespace Atoll::federation {
 Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<OuterOptimizer> outer)
     : run_(config.run),
       options_(config.algorithm),
+      local_steps_(config.algorithm),
+      speed_(kernels::Layout::kSlotAlignment),
       outer_(std::move(outer)),
       anchor_(parameters),
       delta_(parameters),
@@ -39,6 +41,8 @@ Status Diloco::run(Context& context) {
 
         outer_->step(anchor_.span(), delta_.span());  // Theta <- OuterOpt(Theta, Delta)
         ++round_;
+        if (local_steps_.dynamic())
+            worker.set_step(round_ * static_cast<std::uint64_t>(options_.inner_steps));
         restart_from_anchor(worker);  // theta_m <- Theta
 
         publish_state(context.host, *this);
@@ -57,12 +61,18 @@ Status Diloco::begin(Context& context) {
         std::ranges::copy(context.worker.parameters(), anchor_.span().begin());
         return wait_for_members(context, static_cast<std::size_t>(run_.members_min));
     }
-    return check_position(context.worker, round_, static_cast<std::uint64_t>(options_.inner_steps));
+    const auto inner_steps = static_cast<std::uint64_t>(options_.inner_steps);
+    const std::uint64_t begin = round_ * inner_steps;
+    const std::uint64_t step = context.worker.step();
+    if (step >= begin && step <= begin + local_steps_.steps()) return {};
+    return check_position(context.worker, round_, inner_steps);
 }
 
 Status Diloco::inner_steps(Context& context, RoundReport& report) {
-    const std::uint64_t end = (round_ + 1) * static_cast<std::uint64_t>(options_.inner_steps);
-    return take_inner_steps(context, round_, end, report);
+    const std::uint64_t begin = round_ * static_cast<std::uint64_t>(options_.inner_steps);
+    ATOLL_TRY(take_inner_steps(context, round_, begin + local_steps_.steps(), report));
+    local_steps_.measure(report);
+    return {};
 }
 
 Status Diloco::average(Context& context, RoundReport& report) {
@@ -78,12 +88,18 @@ Status Diloco::average(Context& context, RoundReport& report) {
     const std::span<float> slice = slice_.span().first(anchor.size());
     std::ranges::copy(anchor, slice.begin());  // the anchor itself stays whole if the exchange is interrupted
     if (!slice.empty()) parts.push_back({.values = slice, .codec = exact_.get(), .rotates = true});
+    if (local_steps_.dynamic()) {
+        speed_.data()[0] = static_cast<float>(local_steps_.speed());
+        parts.push_back({.values = speed_.span(), .codec = exact_.get(), .rotates = true});
+    }
 
     const double start = context.host.now();
     ATOLL_ASSIGN(report.average, context.averaging.average(round_, parts));
     report.exchange_seconds = context.host.now() - start;
     report.update_norm = norm(delta_.span());
     std::ranges::copy(slice, anchor.begin());
+    // All members together take as many steps as with H each.
+    local_steps_.follow(static_cast<double>(speed_.data()[0]));
     return {};
 }
 
@@ -99,17 +115,21 @@ void Diloco::adopted(Worker& worker) {
 }
 
 std::span<float> Diloco::anchor_slice() {
-    if (options_.anchor_slices == 0) return {};
-    const auto slices = static_cast<std::size_t>(options_.anchor_slices);
+    return slice_of(anchor_.span(), round_, static_cast<std::size_t>(options_.anchor_slices));
+}
+
+std::span<float> slice_of(std::span<float> vector, std::uint64_t round, std::size_t slices) {
+    if (slices == 0) return {};
     constexpr std::size_t kGrain = kernels::Layout::kSlotAlignment;
-    const std::size_t length = ((anchor_.size() + slices - 1) / slices + kGrain - 1) / kGrain * kGrain;
-    const std::size_t size = std::min(length, anchor_.size());  // of every slice: the last ones overlap
-    return anchor_.span().subspan(std::min(round_ % slices * length, anchor_.size() - size), size);
+    const std::size_t length = ((vector.size() + slices - 1) / slices + kGrain - 1) / kGrain * kGrain;
+    const std::size_t size = std::min(length, vector.size());  // of every slice: the last ones overlap
+    return vector.subspan(std::min(round % slices * length, vector.size() - size), size);
 }
 
 std::vector<StateVector> Diloco::state() {
     std::vector<StateVector> vectors = {{"anchor", anchor_.span(), true}};
     for (const auto& part : outer_->state()) vectors.push_back({"outer." + part.name, part.values, true});
+    if (local_steps_.dynamic()) vectors.push_back(local_steps_.state());
     residuals_.append_to(vectors);
     return vectors;
 }
@@ -120,13 +140,20 @@ bool Diloco::reserve(std::string_view name) {
     return std::ranges::any_of(vectors, [&](const StateVector& vector) { return vector.name == name; });
 }
 
-std::unique_ptr<Algorithm> make_diloco(const RunConfig& config, std::size_t parameters) {
-    auto outer = make_outer_optimizer(
-        config.algorithm.outer_optimizer,
-        {.learning_rate = config.algorithm.outer_learning_rate, .momentum = config.algorithm.outer_momentum},
-        parameters);
+std::unique_ptr<OuterOptimizer> make_outer(const RunConfig& config, std::size_t parameters) {
+    const auto& options = config.algorithm;
+    auto outer = make_outer_optimizer(options.outer_optimizer,
+                                      {.learning_rate = options.outer_learning_rate,
+                                       .momentum = options.outer_momentum,
+                                       .beta2 = options.outer_beta2,
+                                       .epsilon = options.outer_epsilon},
+                                      parameters);
     ATOLL_CHECK(outer.ok());  // validate() has seen the name
-    return std::make_unique<Diloco>(config, parameters, std::move(*outer));
+    return std::move(*outer);
+}
+
+std::unique_ptr<Algorithm> make_diloco(const RunConfig& config, std::size_t parameters) {
+    return std::make_unique<Diloco>(config, parameters, make_outer(config, parameters));
 }
 
 }  // namespace Atoll::federation

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "federation/algorithm/algorithm.h"
+#include "federation/algorithm/local_steps.h"
 #include "federation/algorithm/residuals.h"
 #include "federation/outer/outer.h"
 #include "federation/run_config.h"
@@ -15,7 +16,8 @@ namespace Atoll::federation {
 
 // Invariant between any two inner steps: worker.step() = round() * H + inner steps done in this round. So a
 // checkpoint taken in mid-round (after a stop) needs nothing beyond the worker and state(): run() goes on
-// with the inner steps that are left.
+// with the inner steps that are left. With dynamic local steps a round has H_w of them; at its end the worker
+// is moved to where the schedule of all stands.
 class Diloco : public Algorithm {
   public:
     Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<OuterOptimizer> outer);
@@ -24,7 +26,7 @@ class Diloco : public Algorithm {
     [[nodiscard]] std::uint64_t round() const override { return round_; }
     [[nodiscard]] std::uint64_t rounds() const override { return static_cast<std::uint64_t>(run_.rounds); }
     void set_round(std::uint64_t round) override { round_ = round; }
-    // "anchor" and "outer.*" (shared); "residual.<stage>" (own).
+    // "anchor" and "outer.*" (shared); "residual.<stage>" and, where it is dynamic, "local_steps" (own).
     [[nodiscard]] std::vector<StateVector> state() override;
     [[nodiscard]] bool reserve(std::string_view name) override;
     void adopted(Worker& worker) override;
@@ -38,6 +40,8 @@ class Diloco : public Algorithm {
 
     RunConfig::Run run_;
     RunConfig::AlgorithmTable options_;
+    LocalSteps local_steps_;
+    kernels::FlatBuffer speed_;  // of this member, then the mean; the rest of the cache line is zero
     std::unique_ptr<OuterOptimizer> outer_;
     std::unique_ptr<gossip::Codec> exact_;  // of the anchors' slices
     std::uint64_t round_ = 0;
@@ -46,5 +50,11 @@ class Diloco : public Algorithm {
     kernels::FlatBuffer slice_;   // the part of Theta that this round averages
     Residuals residuals_;
 };
+
+// The outer optimizer of the run's algorithm table.
+[[nodiscard]] std::unique_ptr<OuterOptimizer> make_outer(const RunConfig& config, std::size_t parameters);
+
+// The slice, of `slices` of them (0: none), that round `round` averages: all of them cover the vector.
+[[nodiscard]] std::span<float> slice_of(std::span<float> vector, std::uint64_t round, std::size_t slices);
 
 }  // namespace Atoll::federation

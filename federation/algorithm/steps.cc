@@ -55,8 +55,7 @@ Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end
     Worker& worker = context.worker;
     const double start = context.host.now();
     double progress_time = start;
-    double loss_sum = 0;
-    std::uint64_t steps = 0;
+    double loss_sum = report.steps > 0 ? report.train_loss * static_cast<double>(report.steps) : 0;
     while (worker.step() < end) {
         if (stop_requested(context)) return interrupted(worker.step());
         ATOLL_ASSIGN(const StepResult result, take_step(worker));
@@ -64,14 +63,14 @@ Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end
         report.tokens += result.tokens;
         context.tokens += result.tokens;
         loss_sum += result.loss;
-        ++steps;
+        ++report.steps;
         if (context.host.now() >= progress_time) {
             report_progress(context, round, result.loss);
             progress_time = context.host.now() + kProgressSeconds;
         }
     }
-    report.train_loss = steps > 0 ? loss_sum / static_cast<double>(steps) : std::nan("");
-    report.compute_seconds = context.host.now() - start;
+    report.train_loss = report.steps > 0 ? loss_sum / static_cast<double>(report.steps) : std::nan("");
+    report.compute_seconds += context.host.now() - start;
     return {};
 }
 

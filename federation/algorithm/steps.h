@@ -19,9 +19,9 @@ namespace Atoll::federation {
 using TakeStep = std::function<Result<StepResult>(Worker& worker)>;
 
 // Inner steps until worker.step() == end (the inner optimizer's, or `take_step`): tells the observer of each
-// and membership (ProgressMade) once a second, and fills in tokens, train_loss and compute_seconds of the
-// report. Errors: the worker's, the observer's; interrupted (between two steps) once a stop is requested or
-// the host stops.
+// and membership (ProgressMade) once a second, and adds to steps, tokens, train_loss (the mean) and
+// compute_seconds of the report. Errors: the worker's, the observer's; interrupted (between two steps) once a
+// stop is requested or the host stops.
 [[nodiscard]] Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end,
                                       RoundReport& report, const TakeStep& take_step = &Worker::inner_step);
 

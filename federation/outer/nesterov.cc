@@ -16,9 +16,9 @@ class OuterNesterov : public OuterOptimizer {
         : rate_(static_cast<float>(options.learning_rate)),
           momentum_(static_cast<float>(options.momentum)),
           u_(parameters) {}
-    void step(std::span<float> anchor, std::span<const float> delta) override {
-        ATOLL_CHECK(anchor.size() == u_.size() && delta.size() == u_.size());
-        float* const u = u_.data();
+    void step_range(std::size_t offset, std::span<float> anchor, std::span<const float> delta) override {
+        ATOLL_CHECK(anchor.size() == delta.size() && offset + delta.size() <= u_.size());
+        float* const u = u_.data() + offset;
         for (std::size_t i = 0; i < anchor.size(); ++i) {
             u[i] = momentum_ * u[i] + delta[i];
             anchor[i] -= rate_ * (delta[i] + momentum_ * u[i]);

@@ -16,6 +16,8 @@ namespace Atoll::federation {
 struct OuterOptions {
     double learning_rate = 0.7;
     double momentum = 0.9;
+    double beta2 = 0.99;   // adam: decay of the second moment
+    double epsilon = 0.1;  // adam: added to its root
 };
 
 class OuterOptimizer {
@@ -23,7 +25,11 @@ class OuterOptimizer {
     virtual ~OuterOptimizer() = default;
     // One step: anchor moves against `delta` (old minus new, so that a positive rate follows the replicas).
     // Precondition: both have the length given to make().
-    virtual void step(std::span<float> anchor, std::span<const float> delta) = 0;
+    void step(std::span<float> anchor, std::span<const float> delta) { step_range(0, anchor, delta); }
+    // The same for a part of the vector, which begins at `offset`: every optimizer here works element by
+    // element and keeps no count of steps, so that fragments can take their steps at different times.
+    // Precondition: equal lengths, within the length given to make().
+    virtual void step_range(std::size_t offset, std::span<float> anchor, std::span<const float> delta) = 0;
     struct State {
         std::string name;
         std::span<float> values;

@@ -9,5 +9,9 @@ namespace Atoll::federation {
                                                              std::size_t parameters);
 [[nodiscard]] std::unique_ptr<OuterOptimizer> make_outer_nesterov(const OuterOptions& options,
                                                                   std::size_t parameters);
+[[nodiscard]] std::unique_ptr<OuterOptimizer> make_outer_heavy_ball(const OuterOptions& options,
+                                                                    std::size_t parameters);
+[[nodiscard]] std::unique_ptr<OuterOptimizer> make_outer_adam(const OuterOptions& options,
+                                                              std::size_t parameters);
 
 }  // namespace Atoll::federation

@@ -12,6 +12,9 @@ constexpr std::array kOuterOptimizers = {
                "Douillard et al. 2023, arXiv 2311.08105, algorithm 1", true, make_outer_nesterov},
     OuterEntry{"sgd", "plain SGD; with rate 1 the mean of the replicas (FedAvg)",
                "McMahan et al. 2017, arXiv 1602.05629", false, make_outer_sgd},
+    OuterEntry{"heavy_ball", "SGD with Polyak's momentum", "Polyak 1964", true, make_outer_heavy_ball},
+    OuterEntry{"adam", "every value at its own rate, by the second moment of its updates",
+               "Reddi et al. 2021, arXiv 2003.00295, algorithm 2 (FedAdam)", true, make_outer_adam},
 };
 
 }  // namespace

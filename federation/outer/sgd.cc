@@ -9,7 +9,7 @@ namespace {
 class OuterSgd : public OuterOptimizer {
   public:
     explicit OuterSgd(const OuterOptions& options) : rate_(static_cast<float>(options.learning_rate)) {}
-    void step(std::span<float> anchor, std::span<const float> delta) override {
+    void step_range(std::size_t, std::span<float> anchor, std::span<const float> delta) override {
         ATOLL_CHECK(anchor.size() == delta.size());
         for (std::size_t i = 0; i < anchor.size(); ++i) anchor[i] -= rate_ * delta[i];
     }

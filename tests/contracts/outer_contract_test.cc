@@ -63,6 +63,20 @@ TEST_P(OuterContract, Converges_when_updates_point_away_from_a_minimum) {
     for (const float value : anchor) EXPECT_NEAR(value, 0, 1e-4);
 }
 
+TEST_P(OuterContract, Fragments_one_after_the_other_do_what_one_step_does) {
+    auto whole = make();
+    auto parts = make();
+    std::vector<float> a = random_vector(1);
+    std::vector<float> b = a;
+    for (std::uint64_t i = 0; i < 5; ++i) {
+        const std::vector<float> delta = random_vector(20 + i);
+        whole->step(a, delta);
+        parts->step_range(32, std::span(b).subspan(32), std::span(delta).subspan(32));
+        parts->step_range(0, std::span(b).first(32), std::span(delta).first(32));
+    }
+    EXPECT_EQ(a, b);
+}
+
 INSTANTIATE_TEST_SUITE_P(Table, OuterContract,
                          ::testing::ValuesIn(outer_optimizers().begin(), outer_optimizers().end()),
                          [](const auto& entry) { return std::string(entry.param.name); });
@@ -119,6 +133,61 @@ TEST(OuterNesterov, Golden_first_steps) {
         (*outer)->step(anchor, std::vector<float>{delta});
         EXPECT_EQ(anchor[0], result);
     }
+}
+
+TEST(OuterHeavyBall, Golden_first_steps) {
+    auto outer = make_outer_optimizer("heavy_ball", {.learning_rate = 0.5, .momentum = 0.5}, 1);
+    ASSERT_TRUE(outer.ok());
+    std::vector<float> anchor = {8};
+    // u = 4; Theta = 8 - 4/2 = 6. u = 2 - 2 = 0. u = 0 + 1; Theta = 6 - 1/2.
+    const std::vector<std::pair<float, float>> expected = {{4.0F, 6.0F}, {-2.0F, 6.0F}, {1.0F, 5.5F}};
+    for (const auto& [delta, result] : expected) {
+        (*outer)->step(anchor, std::vector<float>{delta});
+        EXPECT_EQ(anchor[0], result);
+    }
+}
+
+TEST(OuterHeavyBall, Constant_updates_end_where_nesterovs_do) {
+    auto outer = make_outer_optimizer("heavy_ball", kOptions, kSize);
+    ASSERT_TRUE(outer.ok());
+    std::vector<float> anchor(kSize);
+    float before = 0;
+    for (int i = 0; i < 200; ++i) {
+        before = anchor[0];
+        (*outer)->step(anchor, std::vector<float>(kSize, 1.0F / 64));
+    }
+    EXPECT_NEAR((before - anchor[0]) * 64, 7, 0.01);  // 0.7 / (1 - 0.9)
+}
+
+TEST(OuterAdam, Golden_first_steps) {
+    auto outer =
+        make_outer_optimizer("adam", {.learning_rate = 3, .momentum = 0.5, .beta2 = 0.75, .epsilon = 1}, 1);
+    ASSERT_TRUE(outer.ok());
+    std::vector<float> anchor = {8};
+    // m = 2, v = 16/4 = 4: Theta = 8 - 3 * 2 / (2 + 1) = 6. m = 1, v = 3: Theta = 6 - 3 / (sqrt 3 + 1).
+    (*outer)->step(anchor, std::vector<float>{4});
+    EXPECT_FLOAT_EQ(anchor[0], 6);
+    (*outer)->step(anchor, std::vector<float>{0});
+    EXPECT_FLOAT_EQ(anchor[0], 4.9019238F);
+}
+
+TEST(OuterAdam, Follows_its_recursion_in_double_precision) {
+    const OuterOptions options{.learning_rate = 0.1, .momentum = 0.9, .beta2 = 0.95, .epsilon = 1e-3};
+    auto outer = make_outer_optimizer("adam", options, kSize);
+    ASSERT_TRUE(outer.ok());
+    std::vector<float> anchor(kSize);
+    std::vector<double> theta(kSize), m(kSize), v(kSize);
+    for (std::uint64_t i = 0; i < 50; ++i) {
+        const std::vector<float> delta = random_vector(i);
+        (*outer)->step(anchor, delta);
+        for (std::size_t j = 0; j < kSize; ++j) {
+            const double d = delta[j];
+            m[j] = 0.9 * m[j] + 0.1 * d;
+            v[j] = 0.95 * v[j] + 0.05 * d * d;
+            theta[j] -= 0.1 * m[j] / (std::sqrt(v[j]) + 1e-3);
+        }
+    }
+    for (std::size_t j = 0; j < kSize; ++j) EXPECT_NEAR(anchor[j], theta[j], 1e-5);
 }
 
 TEST(OuterOptimizers, Unknown_name_gives_the_nearest) {

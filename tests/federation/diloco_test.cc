@@ -8,13 +8,16 @@
 
 #include "federation/shared_state.h"
 #include "tests/federation/member_cluster.h"
+#include "tests/federation/saved_member.h"
 
 namespace Atoll::federation {
 namespace {
 
 using federation::testing::Cluster;
+using federation::testing::copy;
 using federation::testing::distance;
 using federation::testing::QuadraticWorker;
+using federation::testing::SavedMember;
 using federation::testing::small_run;
 using ::testing::Each;
 using ::testing::HasSubstr;
@@ -33,8 +36,6 @@ Cluster::MakeWorker noisy(double noise = 0.5) {
             QuadraticWorker::Options{.noise = noise, .noise_seed = 100 + i});
     };
 }
-
-std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
 
 TEST(Diloco, One_member_one_inner_step_and_outer_sgd_of_rate_one_is_sgd) {
     RunConfig config = sgd_run(1);
@@ -172,32 +173,6 @@ TEST(Diloco, Stop_comes_after_the_present_step_and_while_waiting) {
     EXPECT_EQ(waiting[0].worker->step(), 0U);
 }
 
-// Everything that save_member() writes, in memory.
-struct Saved {
-    std::uint64_t round = 0;
-    std::uint64_t step = 0;
-    std::vector<float> parameters;
-    std::vector<std::pair<std::string, std::vector<float>>> vectors;
-};
-
-Saved save(Algorithm& algorithm, Worker& worker) {
-    Saved saved{algorithm.round(), worker.step(), copy(worker.parameters()), {}};
-    for (const auto& vector : algorithm.state()) saved.vectors.emplace_back(vector.name, copy(vector.values));
-    return saved;
-}
-
-void restore(const Saved& saved, Algorithm& algorithm, Worker& worker) {
-    for (const auto& [name, values] : saved.vectors) ASSERT_TRUE(algorithm.reserve(name));
-    for (auto& vector : algorithm.state()) {
-        for (const auto& [name, values] : saved.vectors) {
-            if (name == vector.name) std::ranges::copy(values, vector.values.begin());
-        }
-    }
-    algorithm.set_round(saved.round);
-    std::ranges::copy(saved.parameters, worker.parameters().begin());
-    worker.set_step(saved.step);
-}
-
 // Stops both members after `stop_step`, restores them into new sessions and workers, and goes on.
 void expect_resume_equals_no_resume(std::uint64_t stop_step) {
     RunConfig config = small_run();
@@ -207,20 +182,22 @@ void expect_resume_equals_no_resume(std::uint64_t stop_step) {
     ASSERT_TRUE(whole.run_all());
 
     Cluster first(config, 2, noisy());
-    std::vector<Saved> saved(2);
+    std::vector<SavedMember> saved(2);
     for (std::size_t m = 0; m < 2; ++m) {
         first[m].record.at_step = [&, m](std::uint64_t step) {
             if (step == stop_step) first[m].stop.request();
         };
-        first[m].after = [&, m](Session& session) { saved[m] = save(session.algorithm(), *first[m].worker); };
+        first[m].after = [&, m](Session& session) {
+            saved[m] = SavedMember(session.algorithm(), *first[m].worker);
+        };
     }
     ASSERT_TRUE(first.run_all());
-    EXPECT_EQ(saved[0].step, stop_step);
+    EXPECT_EQ(saved[0].step(), stop_step);
 
     Cluster second(config, 2, noisy());
     for (std::size_t m = 0; m < 2; ++m) {
         second[m].before = [&, m](Session& session) {
-            restore(saved[m], session.algorithm(), *second[m].worker);
+            saved[m].restore(session.algorithm(), *second[m].worker);
         };
     }
     ASSERT_TRUE(second.run_all());
@@ -333,6 +310,37 @@ TEST(Diloco, A_member_that_fell_behind_catches_up_by_a_peers_state) {
     for (const auto& report : cluster[0].record.rounds) complete += report.average.complete ? 1U : 0U;
     EXPECT_GT(complete, 100U);
     EXPECT_LT(distance(cluster.parameters(2), cluster.parameters(0)), 0.01 * rounds.back().update_norm);
+}
+
+TEST(Diloco, Dynamic_steps_make_rounds_of_unequal_machines_equally_long) {
+    RunConfig config = small_run();
+    config.algorithm.inner_steps = 14;
+    config.algorithm.dynamic_steps = true;
+    config.topology.name = "full";
+    const double slowness[] = {1, 2, 4};
+    std::vector<double> seconds;
+    for (const bool dynamic : {true, false}) {
+        config.algorithm.dynamic_steps = dynamic;
+        Cluster cluster(config, 3, noisy());
+        double end = 0;
+        for (std::size_t m = 0; m < 3; ++m) {
+            cluster[m].step_seconds = 0.01 * slowness[m];
+            cluster[m].record.at_step = [&](std::uint64_t) { end = cluster.network().now(); };
+        }
+        ASSERT_TRUE(cluster.run_all());
+        seconds.push_back(end);
+        if (!dynamic) continue;
+        // The mean of 100, 50 and 25 steps a second is 58.3: 14 times 12/7, 6/7 and 3/7.
+        for (std::size_t m = 0; m < 3; ++m) {
+            const RoundReport& report = cluster[m].record.rounds.back();
+            EXPECT_EQ(report.steps, static_cast<std::uint64_t>(24 / slowness[m])) << m;
+            EXPECT_EQ(report.step, 8U * 14U);
+        }
+        EXPECT_EQ(copy(cluster.parameters(1)), copy(cluster.parameters(0)));
+    }
+    // One round of 14 x 40 ms and seven of 240 ms, against eight of 560 ms; and the exchanges.
+    EXPECT_NEAR(seconds[0], 0.56 + 7 * 0.24, 0.05);
+    EXPECT_NEAR(seconds[1], 8 * 0.56, 0.05);
 }
 
 TEST(SharedState, What_does_not_fit_changes_nothing) {
