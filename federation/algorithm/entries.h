@@ -6,6 +6,9 @@
 namespace Atoll::federation {
 
 [[nodiscard]] std::unique_ptr<Algorithm> make_diloco(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] std::unique_ptr<Algorithm> make_streaming_diloco(const RunConfig& config,
+                                                               std::size_t parameters);
+[[nodiscard]] Status check_streaming_diloco(const RunConfig& config);
 // dsgd, dsgdm and decentralized_adam: one algorithm, told apart by what it asks of the optimizer.
 [[nodiscard]] std::unique_ptr<Algorithm> make_local_optimizer_gossip(const RunConfig& config,
                                                                      std::size_t parameters);

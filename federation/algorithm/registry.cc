@@ -10,6 +10,9 @@ namespace {
 constexpr std::array kAlgorithms = {
     AlgorithmEntry{"diloco", "H local steps, then an outer step on the averaged change of the parameters",
                    "Douillard et al. 2023, arXiv 2311.08105", make_diloco},
+    AlgorithmEntry{"streaming_diloco", "diloco in fragments, exchanged in turn while inner steps go on",
+                   "Douillard et al. 2025, arXiv 2501.18512", make_streaming_diloco, 0,
+                   check_streaming_diloco},
     AlgorithmEntry{"dsgd", "H local steps of SGD, then the parameters are mixed with the neighbours'",
                    "Lian et al. 2017, arXiv 1705.09056", make_local_optimizer_gossip, 1, check_dsgd},
     AlgorithmEntry{"dsgdm", "dsgd with momentum that stays at home",
@@ -18,7 +21,8 @@ constexpr std::array kAlgorithms = {
                    "Lin et al. 2021, arXiv 2102.04761", make_qg_dsgdm, 1, check_qg_dsgdm},
     AlgorithmEntry{"gradient_tracking", "every member follows the mean gradient: exact with unequal data",
                    "Nedic, Olshevsky and Shi 2017, arXiv 1607.03218", make_gradient_tracking, 1,
-                   check_gradient_tracking},
+                   check_gradient_tracking, true,
+                   "lost messages: what a lost share carried is missing in the sum of the trackers"},
     AlgorithmEntry{
         "decentralized_adam", "H local steps of an adaptive optimizer, then the parameters are mixed",
         "Lin et al. 2021, arXiv 2102.04761", make_local_optimizer_gossip, 1, check_decentralized_adam},

@@ -11,13 +11,20 @@ Residuals::Residuals(const RunConfig::CodecTable& options, std::size_t size)
     : enabled_(options.error_feedback), decay_(static_cast<float>(options.feedback_decay)), size_(size) {}
 
 std::vector<std::span<float>> Residuals::next(const gossip::Codec& codec, std::size_t stages) {
+    return next(codec, stages, {{0, size_}});
+}
+
+std::vector<std::span<float>> Residuals::next(const gossip::Codec& codec, std::size_t stages,
+                                              const Fragment& ranges) {
     if (!enabled_ || codec.lossless()) return {};
     grow(stages);
     std::vector<std::span<float>> spans;
     for (std::size_t i = 0; i < stages; ++i) {
         spans.push_back(stages_[i].span());
         if (decay_ == 1) continue;
-        for (float& value : spans.back()) value *= decay_;
+        for (const FragmentRange& range : ranges) {
+            for (float& value : spans.back().subspan(range.offset, range.size)) value *= decay_;
+        }
     }
     return spans;
 }

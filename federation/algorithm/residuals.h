@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "federation/algorithm/algorithm.h"
+#include "federation/fragments.h"
 #include "federation/run_config.h"
 #include "kernels/flat.h"
 
@@ -19,6 +20,9 @@ class Residuals {
     // Those of the next exchange of `stages` stages, decayed as configured; none where the codec is lossless
     // or feedback is off.
     [[nodiscard]] std::vector<std::span<float>> next(const gossip::Codec& codec, std::size_t stages);
+    // The same if only these ranges of each stage are exchanged: no others decay.
+    [[nodiscard]] std::vector<std::span<float>> next(const gossip::Codec& codec, std::size_t stages,
+                                                     const Fragment& ranges);
     // The algorithm leaves the path they belong to.
     void forget();
 
