@@ -9,6 +9,11 @@ namespace Atoll::federation {
 [[nodiscard]] std::unique_ptr<Algorithm> make_streaming_diloco(const RunConfig& config,
                                                                std::size_t parameters);
 [[nodiscard]] Status check_streaming_diloco(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_async_diloco(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] Status check_async_diloco(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_decoupled_diloco(const RunConfig& config,
+                                                               std::size_t parameters);
+[[nodiscard]] Status check_decoupled_diloco(const RunConfig& config);
 // dsgd, dsgdm and decentralized_adam: one algorithm, told apart by what it asks of the optimizer.
 [[nodiscard]] std::unique_ptr<Algorithm> make_local_optimizer_gossip(const RunConfig& config,
                                                                      std::size_t parameters);
