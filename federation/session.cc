@@ -40,6 +40,8 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                        .norm_ratio_max = config.averaging.norm_ratio_max}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
     session->algorithm_ = algorithm->make(config, worker.layout().size());
+    if (!algorithm->cannot_bear.empty())
+        log::warn("{} cannot bear {}", algorithm->name, algorithm->cannot_bear);
     return session;
 }
 
