@@ -160,8 +160,8 @@ Status Runtime::open_network() {
         state.run_name = request_.config.run.run.name;
         state.address = address;
         state.folder = folder_->path().string();
-        state.rounds = static_cast<std::uint64_t>(request_.config.run.run.rounds);
-        state.steps = state.rounds * static_cast<std::uint64_t>(request_.config.run.algorithm.inner_steps);
+        const auto& run = request_.config.run;
+        state.steps = static_cast<std::uint64_t>(run.run.rounds * run.algorithm.inner_steps);
         state.parameters = replica_.trainer->layout().parameters();
     });
     std::string http;
@@ -208,6 +208,8 @@ Result<NodeResult> Runtime::run() {
     NodeObserver observer(request_.config, replica_, *host_, *folder_, *events_, progress_, board_);
     ATOLL_ASSIGN(auto part, federation::Session::make(request_.config.run, worker, *host_,
                                                       {.threads = compute_threads(request_.config.local)}));
+    // Of a streaming run there are more, shorter ones than run.rounds says.
+    board_.change([&](NodeState& state) { state.rounds = part->algorithm().rounds(); });
     std::string parent;
     if (!model::list_checkpoints(folder_->checkpoints()).empty()) {
         ATOLL_ASSIGN(const auto restored,

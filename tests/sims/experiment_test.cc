@@ -78,6 +78,38 @@ TEST(Experiment, Churn_and_loss_end_in_reasons_not_in_hangs) {
     EXPECT_LT(churned["consensus_distance"], 0.3);
 }
 
+// Unequal machines on slow links: rounds of H steps are as slow as the slowest machine, those of H_w steps
+// take the same time everywhere, and an exchange that runs beside the inner steps costs next to nothing.
+TEST(Experiment, Dynamic_steps_and_overlap_save_the_time_that_unequal_machines_and_slow_links_cost) {
+    const std::vector<std::string> diloco = {"algorithm.name=diloco", "algorithm.fragments=0",
+                                             "algorithm.dynamic_steps=false"};
+    const auto waiting = run_file("unequal_islands.toml", diloco);
+    const auto unequal = run_file("unequal_islands.toml", {});
+    // 20 rounds of 20 steps: of 0.4 s at the slowest node, or of 0.1 s for the same time at each.
+    EXPECT_GT(waiting["virtual_seconds"], 20 * 20 * 0.4);
+    EXPECT_LT(unequal["virtual_seconds"], 20 * 20 * 0.1 * 1.5);
+    EXPECT_EQ(unequal["rounds"], 20);
+    EXPECT_EQ(unequal["rounds_incomplete"], 0);
+    EXPECT_LT(unequal["val_loss"], 0.1 * unequal["val_loss_start"].get<double>());
+    EXPECT_EQ(unequal["consensus_distance"], 0);  // they end together
+
+    const std::vector<std::string> equal = {"simulation.slow=[]", "algorithm.dynamic_steps=false"};
+    const auto with = [&](std::vector<std::string> changes) {
+        changes.insert(changes.end(), equal.begin(), equal.end());
+        return run_file("unequal_islands.toml", changes);
+    };
+    const auto blocking = with({"algorithm.name=diloco", "algorithm.fragments=0"});
+    const auto streaming = with({"algorithm.name=streaming_diloco", "algorithm.overlap_steps=4"});
+    const double compute = 20 * 20 * 0.1;
+    EXPECT_GT(blocking["virtual_seconds"], compute + 20 * 0.25);
+    EXPECT_LT(streaming["virtual_seconds"], compute + 0.5);  // the last exchange has nothing to hide behind
+    EXPECT_EQ(streaming["rounds"], 19 * 4 + 1);
+    EXPECT_EQ(streaming["rounds_incomplete"], 0);
+    const auto decoupled = with({"algorithm.name=decoupled_diloco"});
+    EXPECT_LT(decoupled["virtual_seconds"], compute + 5);
+    EXPECT_LT(decoupled["val_loss"], 0.1 * decoupled["val_loss_start"].get<double>());
+}
+
 TEST(Experiment, The_same_scenario_gives_the_same_trace) {
     const auto first = run_file("churn.toml", {"run.rounds=6"});
     EXPECT_EQ(first["trace_hash"], run_file("churn.toml", {"run.rounds=6"})["trace_hash"]);
