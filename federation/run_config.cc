@@ -62,6 +62,13 @@ void bind_model(Options& options, RunConfig& config) {
                 "base of the rotary frequencies (llama)");
     options.add(kShared, "model.init_std", &model.init_std, Range{0, 10},
                 "standard deviation of the initial weights");
+    options.add(
+        kShared, "model.parameterization", &model.parameterization, OneOf{{"standard", "mup", "completep"}},
+        "how initial values and rates follow from width and layers; completep, mup: as tuned on the base");
+    options.add(kShared, "model.base_width", &model.base_width, kDimension,
+                "mup, completep: width of the model on which the settings were tuned");
+    options.add(kShared, "model.base_layers", &model.base_layers, kDimension,
+                "mup, completep: layers of the model on which the settings were tuned");
 }
 
 void bind_data(Options& options, RunConfig::Data& data) {

@@ -9,12 +9,14 @@
 #include "federation/algorithm/algorithm.h"
 #include "federation/names.h"
 #include "federation/outer/outer.h"
+#include "federation/replica_worker.h"
 #include "federation/run_config.h"
 #include "gossip/averaging/averaging.h"
 #include "gossip/codec/codec.h"
 #include "gossip/topology/topology.h"
 #include "model/optim/optimizer.h"
 #include "model/optim/schedule.h"
+#include "model/optim/validate.h"
 
 namespace Atoll::federation {
 
@@ -52,6 +54,8 @@ Result<std::int64_t> vocabulary_of(const std::string& tokenizer) {
 
 Status validate_model(const RunConfig& config) {
     ATOLL_TRY(model::validate(config.model));
+    const model::TrainerOptions trainer = trainer_options(config);
+    ATOLL_TRY(model::validate_optimizer(trainer.optimizer, trainer.optimizer_options, config.model));
     ATOLL_ASSIGN(const std::int64_t vocabulary, vocabulary_of(config.data.tokenizer));
     if (config.model.vocabulary < vocabulary) {
         return contradiction(

@@ -34,6 +34,8 @@ constexpr std::array kIntegerLimits = {
     IntegerLimit{"width", &ModelConfig::width, 16, 1LL << 16, 16},
     IntegerLimit{"inner", &ModelConfig::inner, 16, 1LL << 18, 16},
     IntegerLimit{"head_dim", &ModelConfig::head_dim, 2, 1024, 2},
+    IntegerLimit{"base_width", &ModelConfig::base_width, 1, 1LL << 16, 1},
+    IntegerLimit{"base_layers", &ModelConfig::base_layers, 1, 1024, 1},
 };
 
 Status validate_gpt2(const ModelConfig& config) {
@@ -86,7 +88,8 @@ constexpr std::string_view kScalingLawsSource = "Charles et al. 2025, arXiv 2503
 constexpr std::string_view kDilocoSource = "Douillard et al. 2023, arXiv 2311.08105, table 1";
 
 const std::array kPresets = {
-    // In a minute and a half on two cores many small steps learn more than fewer large ones: the demo ended at
+    // In a minute and a half on two cores many small steps learn more than fewer large ones: the demo ended
+    // at
     // 1.69 nats per byte against 1.85 with four layers and 128 bytes of context.
     ModelPreset{"tiny",
                 "bytes, 0.5 M parameters: learns English words in a minute on two cores",
@@ -147,6 +150,10 @@ const std::array kPresets = {
 Status validate(const ModelConfig& config) {
     if (config.family != "gpt2" && config.family != "llama") {
         return wrong("family", '"' + config.family + '"', "gpt2 or llama");
+    }
+    const std::string& rules = config.parameterization;
+    if (rules != "standard" && rules != "mup" && rules != "completep") {
+        return wrong("parameterization", '"' + rules + '"', "standard, mup or completep");
     }
     for (const IntegerLimit& limit : kIntegerLimits) {
         const std::int64_t value = config.*limit.value;

@@ -26,6 +26,11 @@ struct ModelConfig {
     double norm_epsilon = 1e-5;
     double rope_theta = 10000.0;
     double init_std = 0.02;
+    // How initial values and rates follow from width and layers: standard, mup or completep
+    // (model/parameterization.h); the base is the shape at which all three are the same.
+    std::string parameterization = "standard";
+    std::int64_t base_width = 256;
+    std::int64_t base_layers = 2;
 };
 
 // Errors (invalid): names the field, its value and what was expected.

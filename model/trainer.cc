@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "model/optim/validate.h"
 
 namespace Atoll::model {
 
@@ -33,7 +34,7 @@ Status validate(const TrainerOptions& o) {
         return wrong("optimizer.batch_sequences", std::to_string(o.batch_sequences),
                      fmt::format("at most {} tokens a micro-batch; raise optimizer.accumulation", kRowsMax));
     }
-    return {};
+    return validate_optimizer(o.optimizer, o.optimizer_options, o.model);
 }
 
 }  // namespace
@@ -48,6 +49,7 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
     OptimizerOptions optimizer = options.optimizer_options;
     optimizer.batch_tokens = complete.batch_sequences * complete.sequence;
     optimizer.head_dim = options.model.head_dim;
+    optimizer.scales = trainer->scales_;
     ATOLL_ASSIGN(trainer->optimizer_, make_optimizer(options.optimizer, ops, trainer->layout(), optimizer));
     return trainer;
 }
@@ -66,6 +68,7 @@ Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& opt
       parameters_(transformer_.layout().size()),
       gradients_(transformer_.layout().size()),
       batch_{.batch = options.batch_sequences / options.accumulation, .sequence = options.sequence} {
+    scales_ = tensor_scales(options.model, transformer_.layout());
     transformer_.initialize(parameters_.span(), Rng(options.seed).split("parameters"));
     ops_.weights_changed();
 }
@@ -107,7 +110,7 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
                                    i == 0 ? Transformer::Accumulate::no : Transformer::Accumulate::yes);
         result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
     }
-    result.gradient_norm = std::sqrt(ops_.squared_norm(gradient.data(), gradient.size()));
+    result.gradient_norm = gradient_norm(gradient);
     const auto next = static_cast<std::int64_t>(position_.step) + 1;
     result.learning_rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
@@ -120,6 +123,20 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
                 next, result.loss, result.gradient_norm, options_.learning_rate)};
     }
     return result;
+}
+
+// In units of the parameterization's table, in which it does not grow with depth.
+double Trainer::gradient_norm(std::span<const float> gradient) {
+    const auto& slots = layout().slots();
+    double squares = 0;
+    for (std::size_t begin = 0, end = 0; begin < slots.size(); begin = end) {
+        const double factor = scales_[begin].gradient;
+        while (end < slots.size() && scales_[end].gradient == factor) ++end;
+        const std::size_t from = slots[begin].offset;
+        const std::size_t to = end < slots.size() ? slots[end].offset : gradient.size();
+        squares += factor * factor * ops_.squared_norm(gradient.data() + from, to - from);
+    }
+    return std::sqrt(squares);
 }
 
 // The gradient of the next batch with targets drawn from the model, which the data never sees.

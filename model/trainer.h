@@ -86,12 +86,14 @@ class Trainer {
     [[nodiscard]] Status check_tokens() const;
     [[nodiscard]] Result<TrainStep> gradient_at(std::span<const float> parameters, std::span<float> gradient);
     [[nodiscard]] Status estimate_curvature();
+    [[nodiscard]] double gradient_norm(std::span<const float> gradient);
 
     kernels::Ops& ops_;
     BatchSource& data_;
     TrainerOptions options_;
     const ScheduleEntry& schedule_;
     Transformer transformer_;
+    std::vector<TensorScale> scales_;
     kernels::FlatBuffer parameters_, gradients_;
     kernels::FlatBuffer curvature_;  // only where the optimizer wants it
     std::unique_ptr<Optimizer> optimizer_;

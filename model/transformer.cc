@@ -44,17 +44,18 @@ Transformer::Transformer(kernels::Ops& ops, const ModelConfig& config, const Tra
 void Transformer::initialize(std::span<float> parameters, const Rng& rng) const {
     ATOLL_CHECK(parameters.size() == layout_.size());
     std::fill(parameters.begin(), parameters.end(), 0.0F);
-    for (const kernels::TensorSlot& slot : layout_.slots()) {
+    const std::vector<TensorScale> scales = tensor_scales(config_, layout_);
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+        const kernels::TensorSlot& slot = layout_.slots()[i];
         const std::span<float> tensor = parameters.subspan(slot.offset, slot.size);
         if (slot.shape.size() == 1) {
-            std::fill(tensor.begin(), tensor.end(), slot.name.ends_with("bias") ? 0.0F : 1.0F);
+            const auto gain = static_cast<float>(scales[i].init);
+            std::fill(tensor.begin(), tensor.end(), slot.name.ends_with("bias") ? 0.0F : gain);
             continue;
         }
-        const double depth_scale =
-            is_residual_projection(slot) ? 1 / std::sqrt(2.0 * static_cast<double>(config_.layers)) : 1;
         Rng stream = rng.split(slot.name);
         for (float& value : tensor)
-            value = static_cast<float>(stream.normal() * config_.init_std * depth_scale);
+            value = static_cast<float>(stream.normal() * config_.init_std * scales[i].init);
     }
 }
 

@@ -16,6 +16,7 @@
 #include "model/activations.h"
 #include "model/config.h"
 #include "model/data/batch.h"
+#include "model/parameterization.h"
 #include "model/weights.h"
 
 namespace Atoll::model {
@@ -46,8 +47,8 @@ class Transformer {
     [[nodiscard]] std::size_t activation_bytes() const { return activations_.bytes(); }
 
     // GPT-2's initialisation: matrices and embeddings N(0, init_std), those that write into the residual
-    // stream N(0, init_std / sqrt(2 layers)), biases 0, norms 1. Each tensor draws from its own stream, split
-    // by its name.
+    // stream N(0, init_std / sqrt(2 layers)), biases 0, norms 1, each times what the parameterization asks
+    // for. Each tensor draws from its own stream, split by its name.
     void initialize(std::span<float> parameters, const Rng& rng) const;
 
     // Mean cross-entropy over the targets that are not -1, in nats (without the z-loss); 0 if there are none.
@@ -60,6 +61,10 @@ class Transformer {
     double forward_backward(std::span<const float> parameters, std::span<float> gradients,
                             const TokenBatch& batch, double scale = 1,
                             Accumulate accumulate = Accumulate::no);
+
+    // The residual stream after the last block, [batch * sequence, C], of the last pass: what a coordinate
+    // check looks at. Device memory, valid until the next pass.
+    [[nodiscard]] const float* final_stream() const { return activations_.final_stream; }
 
     // Draws targets from the model's own predictions for `batch` (its inputs; 1 number of `rng` for each row
     // in order), as the Gauss-Newton-Bartlett estimate of curvature wants them.

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "base/check.h"
@@ -72,9 +74,15 @@ Weights locate_weights(const ModelConfig& config, const kernels::Layout& layout)
     return weights;
 }
 
-bool is_residual_projection(const kernels::TensorSlot& slot) {
-    return slot.name.ends_with("c_proj.weight") || slot.name.ends_with("o_proj.weight") ||
-           slot.name.ends_with("down_proj.weight");
+bool writes_to_residual(const kernels::TensorSlot& slot) {
+    constexpr std::array kLast = {".c_proj.", ".o_proj.", ".down_proj."};
+    return std::ranges::any_of(kLast,
+                               [&](const char* name) { return slot.name.find(name) != std::string::npos; });
+}
+
+bool is_token_table(const kernels::TensorSlot& slot) {
+    constexpr std::array kTables = {"wte.weight", "wpe.weight", "embed_tokens.weight", "lm_head.weight"};
+    return std::ranges::any_of(kTables, [&](const char* name) { return slot.name.ends_with(name); });
 }
 
 }  // namespace Atoll::model

@@ -56,7 +56,9 @@ struct Weights {
 // Precondition: `layout` is make_layout(config).
 [[nodiscard]] Weights locate_weights(const ModelConfig& config, const kernels::Layout& layout);
 
-// Whether the tensor writes into the residual stream (its initial scale shrinks with depth).
-[[nodiscard]] bool is_residual_projection(const kernels::TensorSlot& slot);
+// Whether the tensor is the last matrix of a residual branch, or its bias.
+[[nodiscard]] bool writes_to_residual(const kernels::TensorSlot& slot);
+// Whether the tensor is an embedding or the output head, whose rows are tokens or positions.
+[[nodiscard]] bool is_token_table(const kernels::TensorSlot& slot);
 
 }  // namespace Atoll::model

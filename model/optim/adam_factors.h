@@ -32,9 +32,9 @@ namespace Atoll::model {
             .v = v + range.offset,
             .beta1 = static_cast<float>(beta1),
             .beta2 = static_cast<float>(beta2),
-            .rate = static_cast<float>(step.learning_rate / bias_correction(beta1, step.step)),
+            .rate = static_cast<float>(step.learning_rate * range.rate / bias_correction(beta1, step.step)),
             .root_scale = static_cast<float>(1 / std::sqrt(bias_correction(beta2, step.step))),
-            .epsilon = static_cast<float>(epsilon)};
+            .epsilon = static_cast<float>(epsilon * range.epsilon)};
 }
 
 }  // namespace Atoll::model

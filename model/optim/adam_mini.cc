@@ -13,9 +13,15 @@ class AdamMini final : public Optimizer {
     AdamMini(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops), options_(options), m_(layout.size()) {
         std::size_t moments = 0;
-        for (const kernels::TensorSlot& slot : layout.slots()) {
+        for (std::size_t i = 0; i < layout.slots().size(); ++i) {
+            const kernels::TensorSlot& slot = layout.slots()[i];
             const std::size_t length = block_length(slot);
-            blocks_.push_back({{slot.offset, slot.size, slot.shape.size() >= 2}, length, moments});
+            DecayRange range{slot.offset, slot.size, slot.shape.size() >= 2};
+            if (!options.scales.empty()) {
+                range.rate = options.scales[i].rate;
+                range.epsilon = options.scales[i].epsilon;
+            }
+            blocks_.push_back({range, length, moments});
             moments += slot.size / length;
         }
         v_ = kernels::FlatBuffer(moments);

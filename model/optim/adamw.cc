@@ -12,7 +12,11 @@ namespace {
 class AdamW final : public Optimizer {
   public:
     AdamW(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), m_(layout.size()), v_(layout.size()) {}
+        : ops_(ops),
+          options_(options),
+          ranges_(decay_ranges(layout, options.scales)),
+          m_(layout.size()),
+          v_(layout.size()) {}
 
     void step(const OptimizerStep& step) override {
         ATOLL_CHECK(step.parameters.size() == m_.size() && step.gradients.size() == m_.size() &&

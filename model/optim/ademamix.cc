@@ -28,7 +28,7 @@ class Ademamix final : public Optimizer {
     Ademamix(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout)),
+          ranges_(decay_ranges(layout, options.scales)),
           m_(layout.size()),
           v_(layout.size()),
           slow_(layout.size()) {}
@@ -47,10 +47,10 @@ class Ademamix final : public Optimizer {
                 .beta2 = static_cast<float>(o.beta2),
                 .beta3 = static_cast<float>(slow_decay(o, done)),
                 .alpha = static_cast<float>(o.alpha * done),
-                .rate = static_cast<float>(step.learning_rate),
+                .rate = static_cast<float>(step.learning_rate * range.rate),
                 .mean_scale = static_cast<float>(1 / bias_correction(o.beta1, step.step)),
                 .root_scale = static_cast<float>(1 / std::sqrt(bias_correction(o.beta2, step.step))),
-                .epsilon = static_cast<float>(o.epsilon)});
+                .epsilon = static_cast<float>(o.epsilon * range.epsilon)});
         }
     }
 

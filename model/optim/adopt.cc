@@ -14,7 +14,11 @@ namespace {
 class Adopt final : public Optimizer {
   public:
     Adopt(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), m_(layout.size()), v_(layout.size()) {}
+        : ops_(ops),
+          options_(options),
+          ranges_(decay_ranges(layout, options.scales)),
+          m_(layout.size()),
+          v_(layout.size()) {}
 
     void step(const OptimizerStep& step) override {
         for (const DecayRange& range : ranges_) {
@@ -29,8 +33,8 @@ class Adopt final : public Optimizer {
                 .v = v_.data() + range.offset,
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
-                .rate = static_cast<float>(step.learning_rate),
-                .epsilon = static_cast<float>(options_.epsilon),
+                .rate = static_cast<float>(step.learning_rate * range.rate),
+                .epsilon = static_cast<float>(options_.epsilon * range.epsilon),
                 .clip = static_cast<float>(std::pow(static_cast<double>(step.step - 1), 0.25))});
         }
     }

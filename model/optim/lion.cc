@@ -11,7 +11,7 @@ namespace {
 class Lion final : public Optimizer {
   public:
     Lion(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), m_(layout.size()) {}
+        : ops_(ops), options_(options), ranges_(decay_ranges(layout, options.scales)), m_(layout.size()) {}
 
     void step(const OptimizerStep& step) override {
         for (const DecayRange& range : ranges_) {
@@ -19,7 +19,7 @@ class Lion final : public Optimizer {
                                             .m = m_.data() + range.offset,
                                             .beta1 = static_cast<float>(options_.beta1),
                                             .beta2 = static_cast<float>(options_.beta2),
-                                            .rate = static_cast<float>(step.learning_rate)});
+                                            .rate = static_cast<float>(step.learning_rate * range.rate)});
         }
     }
 

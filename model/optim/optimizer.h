@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "kernels/flat.h"
 #include "kernels/ops.h"
+#include "model/parameterization.h"
 #include "model/state_vector.h"
 
 namespace Atoll::model {
@@ -33,7 +34,8 @@ struct OptimizerOptions {
     std::int64_t batch_tokens = 1;            // sophia: tokens of a step
     std::int64_t precondition_interval = 10;  // soap: steps between new eigenbases
     std::int64_t precondition_side_max = 10000;  // soap: longer sides of a matrix are left as they are
-    std::int64_t head_dim = 0;  // adam_mini: queries and keys share a second moment a head; 0 = a row
+    std::int64_t head_dim = 0;        // adam_mini: queries and keys share a second moment a head; 0 = a row
+    std::vector<TensorScale> scales;  // one a tensor of the layout, or none: all 1
 };
 
 struct OptimizerStep {
@@ -76,22 +78,29 @@ struct OptimizerEntry {
     // `ops` outlives the optimizer.
     std::unique_ptr<Optimizer> (*make)(kernels::Ops& ops, const kernels::Layout& layout,
                                        const OptimizerOptions& options);
+    // Whether muP and CompleteP are right for it: a step that does not depend on the gradient's scale,
+    // element by element, and honours OptimizerOptions::scales.
+    bool scales = false;
 };
 
 [[nodiscard]] std::span<const OptimizerEntry> optimizers();
 // Errors (invalid): unknown name, with the nearest known one.
+[[nodiscard]] Result<const OptimizerEntry*> find_optimizer(std::string_view name);
 [[nodiscard]] Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels::Ops& ops,
                                                                 const kernels::Layout& layout,
                                                                 const OptimizerOptions& options);
 
-// The flat vector cut into runs of tensors that decay (matrices) and runs that do not, in order, without
-// gaps.
+// The flat vector cut into runs of tensors that decay (matrices) and runs that do not, and that have the same
+// scales, in order, without gaps. `scales`: one a tensor, or none: all 1.
 struct DecayRange {
     std::size_t offset = 0;
     std::size_t size = 0;
     bool decays = false;
+    double rate = 1;     // of the learning rate; the decay follows the unscaled one
+    double epsilon = 1;  // of the optimizer's epsilon
 };
-[[nodiscard]] std::vector<DecayRange> decay_ranges(const kernels::Layout& layout);
+[[nodiscard]] std::vector<DecayRange> decay_ranges(const kernels::Layout& layout,
+                                                   std::span<const TensorScale> scales = {});
 
 // Whether a tensor is a matrix inside the network: not an embedding or the output head, whose rows are
 // tokens.

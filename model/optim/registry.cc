@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "base/check.h"
 #include "base/options.h"
 #include "model/optim/entries.h"
 #include "model/optim/optimizer.h"
+#include "model/weights.h"
 
 namespace Atoll::model {
 
@@ -13,20 +15,21 @@ namespace {
 
 constexpr std::array kOptimizers = {
     OptimizerEntry{"adamw", "Adam with decoupled weight decay",
-                   "Loshchilov and Hutter 2019, arXiv 1711.05101", 1e-3, OptimizerOptions{}, make_adamw},
+                   "Loshchilov and Hutter 2019, arXiv 1711.05101", 1e-3, OptimizerOptions{}, make_adamw,
+                   true},
     OptimizerEntry{"sgd", "stochastic gradient descent, with momentum beta1 (0 = none)",
                    "Robbins and Monro 1951; Polyak 1964", 0.1,
                    OptimizerOptions{.beta1 = 0, .weight_decay = 0}, make_sgd},
     OptimizerEntry{"adopt", "Adam that normalises by the variance before this gradient",
                    "Taniguchi et al. 2024, arXiv 2411.02853", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6}, make_adopt},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6}, make_adopt, true},
     OptimizerEntry{"ademamix", "Adam with a second, slow average of the gradients",
                    "Pagliardini et al. 2024, arXiv 2409.03137", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_ademamix},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_ademamix, true},
     OptimizerEntry{"lion", "the sign of an average, one state", "Chen et al. 2023, arXiv 2302.06675", 1e-4,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.99}, make_lion},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.99}, make_lion, true},
     OptimizerEntry{"signum", "the sign of momentum, one state", "Bernstein et al. 2018, arXiv 1802.04434",
-                   1e-4, OptimizerOptions{.beta1 = 0.95}, make_signum},
+                   1e-4, OptimizerOptions{.beta1 = 0.95}, make_signum, true},
     OptimizerEntry{"muon", "orthogonalised momentum for matrices inside the network, AdamW for the rest",
                    "Jordan et al. 2024", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999}, make_muon},
     OptimizerEntry{"d_muon", "Muon with weight decay, scaled so that one learning rate suits all",
@@ -40,7 +43,7 @@ constexpr std::array kOptimizers = {
                    make_sophia},
     OptimizerEntry{"schedule_free", "AdamW that averages its iterates instead of lowering the rate",
                    "Defazio et al. 2024, arXiv 2405.15682", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.9999}, make_schedule_free},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.9999}, make_schedule_free, true},
     OptimizerEntry{"prodigy", "Adam that estimates its own learning rate",
                    "Mishchenko and Defazio 2023, arXiv 2306.06101", 1,
                    OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_prodigy},
@@ -49,20 +52,18 @@ constexpr std::array kOptimizers = {
                    make_mars},
     OptimizerEntry{"adam_mini", "AdamW with one second moment for each row or head",
                    "Zhang et al. 2024, arXiv 2406.16793", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.95},
-                   make_adam_mini},
+                   make_adam_mini, true},
 };
 
 }  // namespace
 
 std::span<const OptimizerEntry> optimizers() { return kOptimizers; }
 
-Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels::Ops& ops,
-                                                  const kernels::Layout& layout,
-                                                  const OptimizerOptions& options) {
+Result<const OptimizerEntry*> find_optimizer(std::string_view name) {
     std::vector<std::string> names;
     std::string list;
     for (const OptimizerEntry& entry : kOptimizers) {
-        if (entry.name == name) return entry.make(ops, layout, options);
+        if (entry.name == name) return &entry;
         names.emplace_back(entry.name);
         list += (list.empty() ? "" : ", ") + names.back();
     }
@@ -71,22 +72,35 @@ Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels
                                                  close.empty() ? "" : "; did you mean " + close + "?")};
 }
 
-std::vector<DecayRange> decay_ranges(const kernels::Layout& layout) {
+Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels::Ops& ops,
+                                                  const kernels::Layout& layout,
+                                                  const OptimizerOptions& options) {
+    ATOLL_ASSIGN(const OptimizerEntry* entry, find_optimizer(name));
+    return entry->make(ops, layout, options);
+}
+
+std::vector<DecayRange> decay_ranges(const kernels::Layout& layout, std::span<const TensorScale> scales) {
+    ATOLL_CHECK(scales.empty() || scales.size() == layout.slots().size());
     std::vector<DecayRange> ranges;
     const auto& slots = layout.slots();
     for (std::size_t i = 0; i < slots.size(); ++i) {
-        const bool decays = slots[i].shape.size() >= 2;
+        DecayRange next{.offset = slots[i].offset, .decays = slots[i].shape.size() >= 2};
+        if (!scales.empty()) {
+            next.rate = scales[i].rate;
+            next.epsilon = scales[i].epsilon;
+        }
+        const auto alike = [&](const DecayRange& range) {
+            return range.decays == next.decays && range.rate == next.rate && range.epsilon == next.epsilon;
+        };
         const std::size_t end = i + 1 < slots.size() ? slots[i + 1].offset : layout.size();
-        if (ranges.empty() || ranges.back().decays != decays) ranges.push_back({slots[i].offset, 0, decays});
+        if (ranges.empty() || !alike(ranges.back())) ranges.push_back(next);
         ranges.back().size = end - ranges.back().offset;
     }
     return ranges;
 }
 
 bool is_hidden_matrix(const kernels::TensorSlot& slot) {
-    constexpr std::array kTokenTables = {"wte.weight", "wpe.weight", "embed_tokens.weight", "lm_head.weight"};
-    return slot.shape.size() == 2 &&
-           std::ranges::none_of(kTokenTables, [&](const char* name) { return slot.name.ends_with(name); });
+    return slot.shape.size() == 2 && !is_token_table(slot);
 }
 
 }  // namespace Atoll::model

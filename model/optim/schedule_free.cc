@@ -20,7 +20,7 @@ class ScheduleFree final : public Optimizer {
     ScheduleFree(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout)),
+          ranges_(decay_ranges(layout, options.scales)),
           lead_(layout.size()),
           v_(layout.size()),
           y_(layout.size()) {}
@@ -43,10 +43,10 @@ class ScheduleFree final : public Optimizer {
                 .v = v_.data() + range.offset,
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
-                .rate = static_cast<float>(step.learning_rate),
+                .rate = static_cast<float>(step.learning_rate * range.rate),
                 .root_scale = static_cast<float>(1 / std::sqrt(bias_correction(options_.beta2, step.step))),
-                .epsilon = static_cast<float>(options_.epsilon),
-                .weight_decay = static_cast<float>(range.decays ? options_.weight_decay : 0),
+                .epsilon = static_cast<float>(options_.epsilon * range.epsilon),
+                .weight_decay = static_cast<float>(range.decays ? options_.weight_decay / range.rate : 0),
                 .share = static_cast<float>(std::min(share, 1.0))});
         }
     }

@@ -13,7 +13,7 @@ namespace {
 class Signum final : public Optimizer {
   public:
     Signum(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), m_(layout.size()) {}
+        : ops_(ops), options_(options), ranges_(decay_ranges(layout, options.scales)), m_(layout.size()) {}
 
     void step(const OptimizerStep& step) override {
         const auto beta = static_cast<float>(options_.beta1);
@@ -23,7 +23,7 @@ class Signum final : public Optimizer {
                                               .beta = beta,
                                               .gradient_weight = options_.nesterov ? 1.0F : 0.0F,
                                               .momentum_weight = options_.nesterov ? beta : 1.0F,
-                                              .rate = static_cast<float>(step.learning_rate)});
+                                              .rate = static_cast<float>(step.learning_rate * range.rate)});
         }
     }
 
