@@ -29,6 +29,8 @@ Result<nlohmann::json> parse_state(const model::Checkpoint& checkpoint) {
                        "state.json lacks data_position, round, run_id or counters: not a checkpoint "
                        "of a member");
     }
+    if (state.contains("optimizer") && !state["optimizer"].is_string())
+        return corrupt(checkpoint.path(), "state.json: optimizer is not a name");
     for (const auto& counter : state["counters"]) {
         if (!counter.is_number_unsigned())
             return corrupt(checkpoint.path(), "state.json: a counter is not a number");
@@ -59,6 +61,7 @@ Result<std::filesystem::path> save_member(const MemberSave& save, const RunConfi
                                           model::Trainer& trainer, Algorithm* algorithm) {
     const model::Trainer::Position position = trainer.position();
     const nlohmann::json state = {{"run_id", to_hex(run_id(config))},
+                                  {"optimizer", config.optimizer.name},
                                   {"round", algorithm != nullptr ? algorithm->round() : 0},
                                   {"data_position", position.data},
                                   {"counters", save.counters}};
@@ -88,6 +91,16 @@ Result<RestoredMember> restore_member(const std::filesystem::path& path, const R
                      fmt::format("{} is of run {}, this is run {}: use another folder, or --fresh",
                                  checkpoint.path().string(), state["run_id"].get<std::string>().substr(0, 12),
                                  to_hex(run_id(config)).substr(0, 12))};
+    }
+    // Checkpoints of before this key was written hold no name.
+    const std::string optimizer = state.value("optimizer", config.optimizer.name);
+    if (optimizer != config.optimizer.name) {
+        return Error{
+            ErrorCode::invalid,
+            fmt::format(
+                "{} is a checkpoint of optimizer.name = {}, this run has optimizer.name = {}: expected "
+                "the same, or begin anew from its parameters (--init)",
+                checkpoint.path().string(), optimizer, config.optimizer.name)};
     }
     ATOLL_TRY(checkpoint.read_parameters(trainer.layout(), trainer.parameters()));
     trainer.parameters_changed();  // before the optimizer's state, of which it may forget some

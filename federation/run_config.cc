@@ -31,6 +31,9 @@ void bind_run(Options& options, RunConfig::Run& run) {
     options.add(kShared, "run.rounds", &run.rounds, Range{1, kCountMax}, "outer steps until the run ends");
     options.add(kShared, "run.members_min", &run.members_min, Range{1, 1e6},
                 "wait for so many members before the first round");
+    options.add(
+        kShared, "run.initial_model", &run.initial_model,
+        "hash of the parameters the run begins with (atoll import, grow); empty: drawn from run.seed");
 }
 
 // The limits are the model library's own (its validate() names the field): here only the types.

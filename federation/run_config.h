@@ -19,6 +19,7 @@ struct RunConfig {
         std::int64_t seed = 1;
         std::int64_t rounds = 100;     // outer steps until the run ends
         std::int64_t members_min = 1;  // wait for so many before the first round
+        std::string initial_model;     // hash of the parameters it begins with; empty = drawn from the seed
     } run;
 
     // Where the model table starts from. Setting the key model.preset fills in the whole table; keys of the

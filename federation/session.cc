@@ -1,5 +1,7 @@
 #include "federation/session.h"
 
+#include <fmt/core.h>
+
 #include "base/log.h"
 #include "federation/catch_up.h"
 #include "federation/names.h"
@@ -65,6 +67,13 @@ Status Session::run(Observer& observer, const StopToken& stop, JoinMode mode) {
 
 Status Session::join(Context& context) {
     if (algorithm_->round() > 0) publish_state(host_, *algorithm_);  // another that is back may need ours
+    const auto can_begin = [&] { return options_.holds_beginning || algorithm_->round() > 0; };
+    const Error no_beginning{
+        ErrorCode::unavailable,
+        fmt::format(
+            "the run begins with the model run.initial_model, which this node does not have, and in {} s no "
+            "member was past round 0: try again later, or give the model with --init",
+            options_.join_seconds)};
     const double deadline = host_.now() + options_.join_seconds;
     while (true) {
         (void)inbox_.wait_for_members(2, host_.now() + kLookSeconds);
@@ -74,13 +83,16 @@ Status Session::join(Context& context) {
         const bool last = host_.now() >= deadline;
         if (inbox_.view().size() < 2) {
             if (!last) continue;
+            if (!can_begin()) return no_beginning;
             log::info("no other member in {} s: going on alone from round {}", options_.join_seconds,
                       algorithm_->round());
             return {};
         }
         const Status caught_up = catch_up(context, *algorithm_, CatchUp::on_arrival);
-        if (caught_up.ok() || last || caught_up.error().code == ErrorCode::interrupted) return caught_up;
-        log::info("trying again: {}", caught_up.error().message);
+        if (caught_up.ok() && can_begin()) return {};
+        if (caught_up.ok() && last) return no_beginning;
+        if (!caught_up.ok() && (last || caught_up.error().code == ErrorCode::interrupted)) return caught_up;
+        if (!caught_up.ok()) log::info("trying again: {}", caught_up.error().message);
         host_.sleep(kLookSeconds);
         inbox_.absorb();
     }

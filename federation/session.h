@@ -19,6 +19,9 @@ enum class JoinMode {
 struct SessionOptions {
     int threads = 1;           // of the codec
     double join_seconds = 30;  // JoinMode::late: how long to look for members
+    // False: the worker does not hold what the run begins with (run.initial_model), only a peer's state will
+    // do.
+    bool holds_beginning = true;
 };
 
 class Session {

@@ -203,6 +203,14 @@ Status validate_codec(const RunConfig& config) {
 
 Status validate(const RunConfig& config) {
     ATOLL_TRY(validate_names(config));
+    const std::string& initial = config.run.initial_model;
+    if (!initial.empty() && (initial.size() != 2 * sizeof(Hash) ||
+                             initial.find_first_not_of("0123456789abcdef") != std::string::npos)) {
+        return contradiction(
+            "run.initial_model = \"{}\": expected the {} hexadecimal digits that atoll grow and "
+            "atoll import print as hash",
+            initial, 2 * sizeof(Hash));
+    }
     ATOLL_TRY(validate_model(config));
     ATOLL_TRY(validate_schedule(config));
     ATOLL_TRY(validate_codec(config));

@@ -18,6 +18,8 @@ constexpr Range kPositive{1, 1e12};
 void bind(Options& options, LocalConfig& local) {
     const auto scope = Options::Scope::local;
     options.add(scope, "local.data", &local.data, "folder of token shards, made by atoll data prepare");
+    options.add(scope, "local.initial_model", &local.initial_model,
+                "model whose parameters the run begins with: run folder, checkpoint or Hugging Face folder");
     options.add(scope, "local.runs", &local.runs, "run folders are made under this one");
     options.add(scope, "local.folder", &local.folder,
                 "this run's own folder; empty: <runs>/<run.name>/<utc>-<peer>");

@@ -19,6 +19,7 @@ namespace Atoll::node {
 struct LocalConfig {
     // Files.
     std::string data;           // folder of token shards (atoll data prepare)
+    std::string initial_model;  // begin with its parameters: run folder, checkpoint or Hugging Face folder
     std::string runs = "runs";  // run folders are made under it: runs/<run.name>/<utc>-<peer>
     std::string folder;         // this run's folder itself; empty = made under `runs`
     std::string identity;       // this node's key; empty = node.key in the home folder (atoll keygen)

@@ -8,6 +8,8 @@ namespace Atoll::node {
 
 void NodeFlags::declare(CLI::App& app) {
     app.add_option("--home", home, "home folder (default: $ATOLL_HOME, else ~/.atoll)")->type_name("DIR");
+    app.add_option("--init", init, "begin from this model's parameters (local.initial_model)")
+        ->type_name("DIR");
     app.add_option("--listen", listen, "host:port to listen on (local.listen)");
     app.add_option("--announce", announce, "host:port that others are told (local.announce)");
     app.add_option("--http", http, "host:port of state and metrics (local.http)");
@@ -22,6 +24,7 @@ std::vector<Override> NodeFlags::overrides() const {
         if (!value.empty()) all.push_back({key, value, flag});
     };
     add(data, "local.data", "--data");
+    add(init, "local.initial_model", "--init");
     add(listen, "local.listen", "--listen");
     add(announce, "local.announce", "--announce");
     add(http, "local.http", "--http");

@@ -103,6 +103,7 @@ class Runtime {
     Progress progress_;
     NodeBoard board_;
     Replica replica_;
+    bool holds_beginning_ = false;
     std::optional<RunFolder> folder_;
     std::unique_ptr<EventSink> events_;
     std::unique_ptr<HostNetwork> host_;
@@ -116,6 +117,7 @@ class Runtime {
 Status Runtime::prepare() {
     const Config& config = request_.config;
     ATOLL_ASSIGN(replica_, make_replica(config, part_of(config.run, request_.identity.id())));
+    ATOLL_ASSIGN(holds_beginning_, load_beginning(config, *replica_.trainer));
     auto folder = RunFolder::open({config.local.runs, config.local.folder, config.run.run.name,
                                    request_.identity.id().short_name(), to_hex(run_), request_.fresh, false});
     if (!folder) return folder.error();
@@ -206,12 +208,14 @@ Result<NodeResult> Runtime::run() {
 
     federation::ReplicaWorker worker(*replica_.trainer);
     NodeObserver observer(request_.config, replica_, *host_, *folder_, *events_, progress_, board_);
+    const bool continues = !model::list_checkpoints(folder_->checkpoints()).empty();
     ATOLL_ASSIGN(auto part, federation::Session::make(request_.config.run, worker, *host_,
-                                                      {.threads = compute_threads(request_.config.local)}));
+                                                      {.threads = compute_threads(request_.config.local),
+                                                       .holds_beginning = continues || holds_beginning_}));
     // Of a streaming run there are more, shorter ones than run.rounds says.
     board_.change([&](NodeState& state) { state.rounds = part->algorithm().rounds(); });
-    std::string parent;
-    if (!model::list_checkpoints(folder_->checkpoints()).empty()) {
+    std::string parent = request_.config.local.initial_model;
+    if (continues) {
         ATOLL_ASSIGN(const auto restored,
                      federation::restore_member(folder_->checkpoints(), request_.config.run,
                                                 *replica_.trainer, &part->algorithm()));
@@ -228,7 +232,8 @@ Result<NodeResult> Runtime::run() {
                                [this](const gossip::Membership& now) { on_membership(now); });
     });
     board_.change([](NodeState& state) { state.phase = "waiting"; });
-    const bool first = request_.first && !met_others;  // nobody can be ahead of us
+    const bool first =
+        request_.first && !met_others && (continues || holds_beginning_);  // nobody can be ahead
     const Status ended = part->run(observer, session_.stop(),
                                    first ? federation::JoinMode::first : federation::JoinMode::late);
     auto result = finish(ended, *part, observer);

@@ -19,13 +19,14 @@ TrainLoop::TrainLoop(const Config& config, Replica& replica, RunFolder& folder, 
       progress_(progress),
       energy_(config.local.watts_per_thread) {}
 
-Status TrainLoop::resume() {
-    if (model::list_checkpoints(folder_.checkpoints()).empty()) return {};
-    ATOLL_ASSIGN(auto restored,
-                 federation::restore_member(folder_.checkpoints(), config_.run, *replica_.trainer, nullptr));
+Status TrainLoop::resume(const std::filesystem::path& origin) {
+    const bool own = !model::list_checkpoints(folder_.checkpoints()).empty();
+    if (!own && origin.empty()) return {};
+    ATOLL_ASSIGN(auto restored, federation::restore_member(own ? folder_.checkpoints() : origin, config_.run,
+                                                           *replica_.trainer, nullptr));
     totals_.tokens = restored.counters["tokens"];
     energy_before_ = 1e-3 * static_cast<double>(restored.counters["energy_millijoules"]);
-    saved_step_ = restored.step;
+    if (own) saved_step_ = restored.step;
     totals_.checkpoint = restored.path.string();
     progress_.note(fmt::format("continuing at step {} from {}", restored.step, totals_.checkpoint));
     return {};

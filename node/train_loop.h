@@ -39,8 +39,9 @@ class TrainLoop {
     TrainLoop(const Config& config, Replica& replica, RunFolder& folder, EventSink& events,
               Progress& progress);
 
-    // Continues from the run folder's newest checkpoint, if there is one.
-    [[nodiscard]] Status resume();
+    // Continues from the run folder's newest checkpoint, or, if there is none, from `origin` (a folder of
+    // checkpoints, or one) unless that is empty.
+    [[nodiscard]] Status resume(const std::filesystem::path& origin);
     // Until `steps` steps are done in all, or a stop is requested; ends with an evaluation and a checkpoint.
     [[nodiscard]] Result<TrainTotals> run(std::uint64_t steps, const StopToken& stop);
 

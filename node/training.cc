@@ -1,8 +1,13 @@
 #include "node/training.h"
 
+#include <fmt/core.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+
 #include "federation/replica_worker.h"
+#include "model/io/hf_folder.h"
+#include "node/model_folder.h"
 
 namespace Atoll::node {
 
@@ -27,6 +32,44 @@ Result<Replica> make_replica(const Config& config, const DataPart& part) {
     options.held_out_batches_max = config.local.validation_batches;
     ATOLL_ASSIGN(replica.trainer, model::Trainer::make(*replica.ops, *replica.data, options));
     return replica;
+}
+
+Result<bool> load_beginning(const Config& config, model::Trainer& trainer) {
+    const std::string& path = config.local.initial_model;
+    const std::string& wanted = config.run.run.initial_model;
+    if (path.empty()) return wanted.empty();
+    ATOLL_ASSIGN(const auto folder, find_model(path));
+    ATOLL_ASSIGN(const model::HfModel model, model::import_hf(folder));
+    if (model.layout.signature() != trainer.layout().signature()) {
+        const model::ModelConfig& m = model.config;
+        return Error{
+            ErrorCode::invalid,
+            fmt::format(
+                "--init {}: its shape is not that of table model; set model.* to the values of its "
+                "config.json (family {}, layers {}, width {}, inner {}, heads {}, kv_heads {}, vocabulary "
+                "{}, context {}, tied_head {})",
+                path, m.family, m.layers, m.width, m.inner, m.heads, m.kv_heads, m.vocabulary, m.context,
+                m.tied_head)};
+    }
+    const std::string hash = to_hex(parameters_hash(model.layout, model.parameters.span()));
+    if (!wanted.empty() && hash != wanted) {
+        return Error{
+            ErrorCode::invalid,
+            fmt::format("--init {} has the hash {}, but run.initial_model = {}: expected the model that the "
+                        "run was made with",
+                        path, hash, wanted)};
+    }
+    std::ranges::copy(model.parameters.span(), trainer.parameters().begin());
+    trainer.parameters_changed();
+    return true;
+}
+
+Hash parameters_hash(const kernels::Layout& layout, std::span<const float> parameters) {
+    HashStream stream;
+    const std::string signature = layout.signature();
+    stream.update(as_byte_view(signature));
+    stream.update(std::as_bytes(parameters));
+    return stream.finish();
 }
 
 federation::MemberSave checkpoint_request(const LocalConfig& local, const std::filesystem::path& folder) {

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 
+#include "base/hash.h"
 #include "base/result.h"
 #include "federation/member_state.h"
 #include "kernels/ops.h"
@@ -28,8 +30,17 @@ struct DataPart {
     std::uint64_t stream = 0;
 };
 
-// Device, data and initial parameters. Errors (invalid): no data configured; or as the parts say.
+// Device, data and initial parameters.
+// Errors (invalid): no data configured; or as the parts say.
 [[nodiscard]] Result<Replica> make_replica(const Config& config, const DataPart& part = {});
+
+// Where there is no checkpoint to continue: what the run begins with, run.initial_model, from
+// local.initial_model. False: the run asks for a model that this machine does not have. Errors: the model is
+// missing, of another shape than table model, or not the one with the run's hash.
+[[nodiscard]] Result<bool> load_beginning(const Config& config, model::Trainer& trainer);
+
+// Names a model by its values: of the layout's signature and the flat vector.
+[[nodiscard]] Hash parameters_hash(const kernels::Layout& layout, std::span<const float> parameters);
 
 // What a checkpoint of this machine carries besides the state itself: where it goes, what is kept, the data's
 // tokenizer.

@@ -157,6 +157,13 @@ void bind(Options& options, Scenario& scenario) {
 
 Status resolve(Scenario& scenario) {
     ATOLL_TRY(federation::validate(scenario.run));
+    if (!scenario.run.run.initial_model.empty()) {
+        return Error{
+            ErrorCode::invalid,
+            fmt::format("run.initial_model = {}: a simulation begins with parameters drawn from run.seed; "
+                        "expected none",
+                        scenario.run.run.initial_model)};
+    }
     ATOLL_TRY(resolve_sites(scenario));
     ATOLL_TRY(resolve_routes(scenario));
     return resolve_nodes(scenario);

@@ -7,6 +7,7 @@
 #include "model/io/hf_folder.h"
 #include "model/io/llmc_bin.h"
 #include "node/command.h"
+#include "node/training.h"
 
 namespace Atoll::node {
 
@@ -49,7 +50,10 @@ class ImportCommand : public Command {
         session.print(fmt::format("{} parameters in {}; next: atoll train --init {}",
                                   model.layout.parameters(), written.string(), out_));
         return Outcome{
-            nlohmann::json{{"path", written.string()}, {"parameters", model.layout.parameters()}}.dump()};
+            nlohmann::json{{"path", written.string()},
+                           {"parameters", model.layout.parameters()},
+                           {"hash", to_hex(parameters_hash(model.layout, model.parameters.span()))}}
+                .dump()};
     }
 
   private:

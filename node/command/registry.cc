@@ -11,6 +11,7 @@ std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_eval_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_generate_command();
+std::unique_ptr<Command> make_grow_command();
 std::unique_ptr<Command> make_id_command();
 std::unique_ptr<Command> make_import_command();
 std::unique_ptr<Command> make_init_command();
@@ -69,6 +70,11 @@ constexpr CommandEntry kCommands[] = {
      {"atoll export --model runs/atoll/20260131T120000Z-local --to hf --out model",
       "atoll export --model start --to gguf --out model.gguf"},
      make_export_command},
+    {"grow",
+     "a larger model that computes the same function",
+     {"atoll grow --model runs/atoll/20260131T120000Z-local --width 256 --depth 4 --out grown",
+      "atoll grow --model gpt2 --width 1536 --out gpt2-wide --noise-db 10 --json"},
+     make_grow_command},
     {"keygen",
      "make this node's key, or a run owner's",
      {"atoll keygen", "atoll keygen --owner"},

@@ -6,7 +6,6 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "model/io/hf_folder.h"
 #include "node/command.h"
 #include "node/config.h"
 #include "node/model_folder.h"
@@ -34,7 +33,14 @@ class TrainCommand : public Command {
         app.add_option("--steps", steps_, "length of the run in steps (schedule.steps)")
             ->check(CLI::PositiveNumber);
         app.add_option("--out", out_, "the run's folder (local.folder)")->type_name("DIR");
-        app.add_option("--init", initial_model_, "begin from this model's parameters")->type_name("DIR");
+        app.add_option("--init", initial_model_, "begin from this model's parameters (local.initial_model)")
+            ->type_name("DIR");
+        app.add_option(
+               "--resume-from", origin_,
+               "go on from this checkpoint of another run, as atoll grow writes: parameters, optimizer, "
+               "step and data position")
+            ->type_name("DIR")
+            ->excludes("--init");
         app.add_flag("--fresh", fresh_, "begin anew instead of continuing; overwrites nothing");
         app.add_flag("--overwrite", overwrite_, "with --fresh: delete the run in --out first");
     }
@@ -45,11 +51,23 @@ class TrainCommand : public Command {
         ATOLL_ASSIGN(const auto config, configure(session.flags()));
         // Read everything before the run folder is made: a wrong input leaves nothing behind.
         ATOLL_ASSIGN(Replica replica, make_replica(*config));
-        if (!initial_model_.empty()) ATOLL_TRY(load_initial(*replica.trainer));
+        std::filesystem::path origin;
+        if (!origin_.empty()) {
+            ATOLL_ASSIGN(origin, find_model(origin_));
+        }
+        ATOLL_ASSIGN(const bool begun, load_beginning(*config, *replica.trainer));
+        if (!begun) {
+            return Error{
+                ErrorCode::invalid,
+                fmt::format("run.initial_model = {}: this run begins with a model; give its folder with "
+                            "--init",
+                            config->run.run.initial_model)};
+        }
         const LocalConfig& local = config->local;
         ATOLL_ASSIGN(RunFolder folder,
                      RunFolder::open({local.runs, local.folder, config->run.run.name, "local",
-                                      lineage_of(config->run, initial_model_), fresh_, overwrite_}));
+                                      lineage_of(config->run, config->local.initial_model + origin_), fresh_,
+                                      overwrite_}));
         log::configure(session.flags().verbose ? log::Level::debug
                        : session.flags().quiet ? log::Level::error
                                                : log::Level::info,
@@ -57,8 +75,9 @@ class TrainCommand : public Command {
         ATOLL_ASSIGN(const auto events, folder.events(local.tensorboard));
         Progress progress(session.flags().quiet);
         TrainLoop loop(*config, replica, folder, *events, progress);
-        ATOLL_TRY(loop.resume());
-        ATOLL_TRY(folder.describe(*config, to_hex(federation::run_id(config->run)), initial_model_));
+        ATOLL_TRY(loop.resume(origin));
+        ATOLL_TRY(folder.describe(*config, to_hex(federation::run_id(config->run)),
+                                  origin_.empty() ? config->local.initial_model : origin_));
         progress.note(fmt::format("{} parameters, {} threads, {}", replica.trainer->layout().parameters(),
                                   replica.ops->threads(), folder.path().string()));
         const auto steps = static_cast<std::uint64_t>(federation::schedule_steps(config->run));
@@ -71,6 +90,7 @@ class TrainCommand : public Command {
         if (!file_.empty()) flags.config_file = file_;
         std::vector<Override> overrides;
         if (!data_.empty()) overrides.push_back({"local.data", data_, "--data"});
+        if (!initial_model_.empty()) overrides.push_back({"local.initial_model", initial_model_, "--init"});
         if (!out_.empty()) overrides.push_back({"local.folder", out_, "--out"});
         if (steps_ > 0) overrides.push_back({"schedule.steps", std::to_string(steps_), "--steps"});
         if (overwrite_ && !(fresh_ && !out_.empty())) {
@@ -82,22 +102,6 @@ class TrainCommand : public Command {
             overrides.push_back({"schedule.warmup_steps", std::to_string(warmup), "--steps", true});
         }
         return load_config(flags, overrides);
-    }
-
-    Status load_initial(model::Trainer& trainer) const {
-        ATOLL_ASSIGN(const auto folder, find_model(initial_model_));
-        ATOLL_ASSIGN(const model::HfModel model, model::import_hf(folder));
-        if (model.layout.signature() != trainer.layout().signature()) {
-            return Error{
-                ErrorCode::invalid,
-                fmt::format("--init {}: its shape is not that of table model; set model.* to the values of "
-                            "its config.json",
-                            initial_model_)};
-        }
-        std::copy(model.parameters.span().begin(), model.parameters.span().end(),
-                  trainer.parameters().begin());
-        trainer.parameters_changed();
-        return {};
     }
 
     static Result<Outcome> finish(Session& session, const Config& config, Replica& replica,
@@ -133,6 +137,7 @@ class TrainCommand : public Command {
     std::string data_;
     std::string out_;
     std::string initial_model_;
+    std::string origin_;
     std::int64_t steps_ = 0;
     bool fresh_ = false;
     bool overwrite_ = false;

@@ -68,6 +68,46 @@ TEST_F(Cli, Trains_and_reports_every_promised_field) {
     EXPECT_EQ(again.json()["path"], "page.html");
 }
 
+TEST_F(Cli, A_grown_model_computes_the_same_and_goes_on_with_its_optimizer) {
+    prepare();
+    const Said small = train("--steps 20 --out small --set schedule.steps=40");
+    ASSERT_EQ(small.exit_code, 0) << small.error;
+    const Said grown = atoll("grow --model small --width 64 --depth 2 --out grown --json --quiet");
+    ASSERT_EQ(grown.exit_code, 0) << grown.error;
+    const auto object = grown.json();
+    EXPECT_LT(object["max_logit_difference"].get<double>(), 2e-5);
+    EXPECT_GT(object["parameters_after"].get<double>(), 3 * object["parameters_before"].get<double>());
+    EXPECT_EQ(object["optimizer_state"], true);
+    EXPECT_EQ(object["hash"].get<std::string>().size(), 64U);
+    const auto before = atoll("eval --model small --data data --json --quiet").json();
+    const auto after = atoll("eval --model grown --data data --json --quiet").json();
+    EXPECT_NEAR(before["loss"].get<double>(), after["loss"].get<double>(), 1e-5);
+
+    const std::string wide =
+        "--set model.layers=2 --set model.width=64 --set model.heads=4 --set model.kv_heads=4 --set "
+        "model.inner=128 ";
+    const Said on = train(wide + "--steps 40 --out large --resume-from grown");
+    ASSERT_EQ(on.exit_code, 0) << on.error;
+    EXPECT_EQ(on.json()["steps"], 40);
+    EXPECT_LT(on.json()["val_loss"].get<double>(), after["loss"].get<double>());
+    const Said anew = train(wide + "--steps 5 --out anew --init grown --set run.initial_model=" +
+                            object["hash"].get<std::string>());
+    ASSERT_EQ(anew.exit_code, 0) << anew.error;
+
+    EXPECT_EQ(atoll("grow --model small --width 80 --out x --quiet").exit_code, 2);
+    EXPECT_THAT(atoll("grow --model small --width 80 --out x --quiet").error,
+                HasSubstr("--width 80: expected a multiple of the model's width (32)"));
+    EXPECT_THAT(train("--steps 5 --out y --init grown").error, HasSubstr("width 64"));
+    EXPECT_THAT(
+        train(wide + "--steps 5 --out y --init grown --set run.initial_model=" + std::string(64, '0')).error,
+        HasSubstr(object["hash"].get<std::string>()));
+    EXPECT_THAT(train("--steps 5 --out y --set run.initial_model=" + std::string(64, '0')).error,
+                HasSubstr("give its folder with --init"));
+    const Said other = train("--steps 40 --out y --set optimizer.name=lion --resume-from small");
+    EXPECT_EQ(other.exit_code, 2);
+    EXPECT_THAT(other.error, HasSubstr("optimizer.name = adamw, this run has optimizer.name = lion"));
+}
+
 TEST_F(Cli, An_interrupted_run_continues_to_the_same_loss_bit_for_bit) {
     prepare();
     const auto straight = train("--steps 30 --out straight --set schedule.name=constant").json();
