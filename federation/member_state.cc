@@ -59,6 +59,7 @@ Status restore_algorithm(const model::Checkpoint& checkpoint, std::uint64_t roun
 
 Result<std::filesystem::path> save_member(const MemberSave& save, const RunConfig& config,
                                           model::Trainer& trainer, Algorithm* algorithm) {
+    (void)trainer.drop_trial();  // its outcome is not known: what is saved is its beginning
     const model::Trainer::Position position = trainer.position();
     const nlohmann::json state = {{"run_id", to_hex(run_id(config))},
                                   {"optimizer", config.optimizer.name},

@@ -1,8 +1,27 @@
 #include "federation/replica_worker.h"
 
+#include <algorithm>
+
 namespace Atoll::federation {
 
 namespace {
+
+std::optional<model::RateSearchOptions> rate_search(const RunConfig& config) {
+    const auto& schedule = config.schedule;
+    if (schedule.search == "none") return std::nullopt;
+    const std::int64_t steps = schedule_steps(config);
+    const auto part = [&](double fraction) {
+        return static_cast<std::int64_t>(fraction * static_cast<double>(steps));
+    };
+    return model::RateSearchOptions{.window = schedule.search_window,
+                                    .begin = std::max(part(schedule.search_begin), schedule.warmup_steps),
+                                    .end = part(schedule.search_end),
+                                    .warmup_steps = schedule.warmup_steps,
+                                    .merge_interval = config.algorithm.inner_steps,
+                                    .raise = schedule.search_raise,
+                                    .lower = schedule.search_lower,
+                                    .shrink = schedule.search_shrink};
+}
 
 Result<StepResult> step_result(const Result<model::TrainStep>& result) {
     if (!result) return result.error();
@@ -41,6 +60,7 @@ model::TrainerOptions trainer_options(const RunConfig& config) {
                                  .warmup_steps = config.schedule.warmup_steps,
                                  .final_fraction = config.schedule.final_fraction,
                                  .decay_fraction = config.schedule.decay_fraction},
+            .rate_search = rate_search(config),
             .clip_norm = optimizer.clip_norm,
             .batch_sequences = optimizer.batch_sequences,
             .accumulation = optimizer.accumulation,

@@ -156,6 +156,20 @@ void bind_schedule(Options& options, RunConfig::Schedule& schedule) {
                 "of the peak rate, at the end");
     options.add(kShared, "schedule.decay_fraction", &schedule.decay_fraction, Range{0, 1},
                 "wsd: the last part of the run, in which the rate falls");
+    options.add(kShared, "schedule.search", &schedule.search, OneOf{{"none", "adalrs"}},
+                "adalrs: find the peak rate while training; optimizer.learning_rate is where it begins");
+    options.add(kShared, "schedule.search_window", &schedule.search_window, Range{0, kCountMax},
+                "adalrs: steps that a rate is judged by; 0 = 1% of the schedule, 10 at least");
+    options.add(kShared, "schedule.search_begin", &schedule.search_begin, Range{0, 1},
+                "adalrs: the part of the schedule after which it searches");
+    options.add(kShared, "schedule.search_end", &schedule.search_end, Range{0, 1},
+                "adalrs: the part of the schedule after which the rate is settled");
+    options.add(kShared, "schedule.search_raise", &schedule.search_raise, Range{1, 1000},
+                "adalrs: a trial multiplies the rate with this");
+    options.add(kShared, "schedule.search_lower", &schedule.search_lower, Range{1, 1000},
+                "adalrs: a failed trial divides the rate by this");
+    options.add(kShared, "schedule.search_shrink", &schedule.search_shrink, Range{0, 1},
+                "adalrs: each adjustment moves less, by this factor");
 }
 
 void bind_diloco_family(Options& options, RunConfig::AlgorithmTable& algorithm) {

@@ -67,6 +67,14 @@ struct RunConfig {
         std::int64_t warmup_steps = 20;
         double final_fraction = 0.1;  // of the peak rate at the end
         double decay_fraction = 0.2;  // wsd: the last part of the run that decays
+        // adalrs: the peak rate is searched for while training (model/optim/rate_search.h)
+        std::string search = "none";
+        std::int64_t search_window = 0;  // steps; 0 = 1% of the schedule, 10 at least
+        double search_begin = 0.1;       // the part of the schedule in which it searches
+        double search_end = 0.4;
+        double search_raise = 3;
+        double search_lower = 2;
+        double search_shrink = 0.99;
     } schedule;
 
     struct AlgorithmTable {

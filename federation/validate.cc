@@ -73,6 +73,29 @@ Status validate_model(const RunConfig& config) {
     return {};
 }
 
+Status validate_search(const RunConfig& config) {
+    const auto& schedule = config.schedule;
+    const RunConfig::Schedule defaults;
+    if (schedule.search == "none") {
+        if (schedule.search_window != defaults.search_window) {
+            return contradiction("schedule.search_window = {} but schedule.search = none: expected adalrs",
+                                 schedule.search_window);
+        }
+        return {};
+    }
+    if (config.algorithm.name != "diloco") {
+        return contradiction(
+            "schedule.search = {} but algorithm.name = {}: expected diloco, whose merges are "
+            "algorithm.inner_steps apart (a trial never crosses one), or schedule.search = none",
+            schedule.search, config.algorithm.name);
+    }
+    if (schedule.search_begin >= schedule.search_end) {
+        return contradiction("schedule.search_begin = {} and schedule.search_end = {}: expected begin < end",
+                             schedule.search_begin, schedule.search_end);
+    }
+    return {};
+}
+
 Status validate_schedule(const RunConfig& config) {
     const auto& schedule = config.schedule;
     const std::int64_t steps = schedule_steps(config);
@@ -93,7 +116,7 @@ Status validate_schedule(const RunConfig& config) {
             "steps ({}): expected a decay_fraction of at most {:.3g}",
             schedule.warmup_steps, schedule.decay_fraction, steps, length, 1 - warmup);
     }
-    return {};
+    return validate_search(config);
 }
 
 // Keys that the topology does not ask for must be as they are by default: somebody meant another topology.

@@ -34,7 +34,9 @@ Status validate(const TrainerOptions& o) {
         return wrong("optimizer.batch_sequences", std::to_string(o.batch_sequences),
                      fmt::format("at most {} tokens a micro-batch; raise optimizer.accumulation", kRowsMax));
     }
-    return validate_optimizer(o.optimizer, o.optimizer_options, o.model);
+    if (o.rate_search) ATOLL_TRY(validate_rate_search(*o.rate_search));
+    ATOLL_TRY(validate_optimizer(o.optimizer, o.optimizer_options, o.model));
+    return {};
 }
 
 }  // namespace
@@ -43,6 +45,9 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
                                                const TrainerOptions& options) {
     TrainerOptions complete = options;
     if (complete.sequence == 0) complete.sequence = options.model.context;
+    if (complete.rate_search && complete.rate_search->window == 0) {
+        complete.rate_search->window = default_window(*complete.rate_search, options.schedule_options.steps);
+    }
     ATOLL_TRY(validate(complete));
     ATOLL_ASSIGN(const ScheduleEntry* schedule, find_schedule(options.schedule));
     std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule));
@@ -69,6 +74,7 @@ Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& opt
       gradients_(transformer_.layout().size()),
       batch_{.batch = options.batch_sequences / options.accumulation, .sequence = options.sequence} {
     scales_ = tensor_scales(options.model, transformer_.layout());
+    if (options.rate_search) search_.emplace(*options.rate_search);
     transformer_.initialize(parameters_.span(), Rng(options.seed).split("parameters"));
     ops_.weights_changed();
 }
@@ -113,6 +119,7 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
     result.gradient_norm = gradient_norm(gradient);
     const auto next = static_cast<std::int64_t>(position_.step) + 1;
     result.learning_rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
+    if (search_) result.learning_rate *= search_->factor();
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
         return Error{
             ErrorCode::failed,
@@ -159,6 +166,55 @@ Status Trainer::estimate_curvature() {
 }
 
 Result<TrainStep> Trainer::inner_step() {
+    auto result = take_step();
+    if (!search_) return result;
+    if (!result && in_trial() &&
+        result.error().code == ErrorCode::failed) {  // it diverged, or data is unreadable
+        roll_back();
+        search_->trial_diverged();
+        result = take_step();
+    }
+    if (!result) return result;
+    switch (search_->observe(static_cast<std::int64_t>(position_.step), result->loss)) {
+        case RateSearch::Order::save: remember(); break;
+        case RateSearch::Order::roll_back: roll_back(); break;
+        case RateSearch::Order::go_on: break;
+    }
+    return result;
+}
+
+std::vector<StateVector> Trainer::optimizer_state() {
+    std::vector<StateVector> vectors = optimizer_->state();
+    if (search_) vectors.push_back({"rate_search", search_->state()});
+    return vectors;
+}
+
+bool Trainer::drop_trial() {
+    if (!in_trial()) return false;
+    roll_back();
+    search_->trial_dropped();
+    return true;
+}
+
+void Trainer::remember() {
+    if (snapshot_.parameters.size() == 0) snapshot_.parameters = kernels::FlatBuffer(parameters_.size());
+    std::ranges::copy(parameters_.span(), snapshot_.parameters.data());
+    snapshot_.state.clear();
+    for (const StateVector& vector : optimizer_->state())
+        snapshot_.state.emplace_back(vector.values.begin(), vector.values.end());
+    snapshot_.position = position();
+}
+
+void Trainer::roll_back() {
+    std::ranges::copy(snapshot_.parameters.span(), parameters_.data());
+    const std::vector<StateVector> vectors = optimizer_->state();
+    for (std::size_t i = 0; i < vectors.size(); ++i)
+        std::ranges::copy(snapshot_.state[i], vectors[i].values.begin());
+    seek(snapshot_.position);
+    ops_.weights_changed();
+}
+
+Result<TrainStep> Trainer::take_step() {
     if (optimizer_->wants_curvature(static_cast<std::int64_t>(position_.step) + 1)) {
         ATOLL_TRY(estimate_curvature());
     }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "model/config.h"
 #include "model/data/batch.h"
 #include "model/optim/optimizer.h"
+#include "model/optim/rate_search.h"
 #include "model/optim/schedule.h"
 #include "model/transformer.h"
 
@@ -27,10 +29,11 @@ struct TrainerOptions {
     double learning_rate = 1e-3;  // peak
     std::string schedule = "constant";
     ScheduleOptions schedule_options;
-    double clip_norm = 1;              // global norm; 0 = off
-    std::int64_t batch_sequences = 8;  // a step, all micro-batches together
-    std::int64_t sequence = 0;         // tokens; 0 = model.context
-    std::int64_t accumulation = 1;     // micro-batches a step; divides batch_sequences
+    std::optional<RateSearchOptions> rate_search;  // finds the peak rate, beginning with learning_rate
+    double clip_norm = 1;                          // global norm; 0 = off
+    std::int64_t batch_sequences = 8;              // a step, all micro-batches together
+    std::int64_t sequence = 0;                     // tokens; 0 = model.context
+    std::int64_t accumulation = 1;                 // micro-batches a step; divides batch_sequences
     double z_loss = 0;
     kernels::Precision precision = kernels::Precision::fp32;
     Keep keep = Keep::everything;
@@ -57,11 +60,18 @@ class Trainer {
     void parameters_changed() {
         ops_.weights_changed();
         optimizer_->parameters_replaced();
+        if (search_) search_->merged();
     }
 
     // One step of the optimizer on the next `accumulation` micro-batches. Errors: data unreadable, a token
-    // outside the vocabulary, loss or gradient not finite (then the parameters are as before the step).
+    // outside the vocabulary, loss or gradient not finite (then the parameters are as before the step). The
+    // last step of a failed trial of the rate search ends with a roll-back: step() is then as before the
+    // trial.
     [[nodiscard]] Result<TrainStep> inner_step();
+    // In a trial of the rate search: there is nothing to save until it ends, or is dropped by going back to
+    // its beginning (false: there was none).
+    [[nodiscard]] bool in_trial() const { return search_ && search_->in_trial(); }
+    bool drop_trial();
     // The mean gradient of the next micro-batches, neither clipped nor followed by a step.
     [[nodiscard]] Result<TrainStep> gradient(std::span<float> gradient);
     // Mean loss over the same held-out batches every time; NaN if there are none.
@@ -76,7 +86,7 @@ class Trainer {
         std::uint64_t step = 0;
         std::uint64_t data = 0;  // BatchSource::position()
     };
-    [[nodiscard]] std::vector<StateVector> optimizer_state() { return optimizer_->state(); }
+    [[nodiscard]] std::vector<StateVector> optimizer_state();
     [[nodiscard]] Position position() const { return {position_.step, data_.position()}; }
     void seek(const Position& position);
 
@@ -86,6 +96,9 @@ class Trainer {
     [[nodiscard]] Status check_tokens() const;
     [[nodiscard]] Result<TrainStep> gradient_at(std::span<const float> parameters, std::span<float> gradient);
     [[nodiscard]] Status estimate_curvature();
+    [[nodiscard]] Result<TrainStep> take_step();
+    void remember();
+    void roll_back();
     [[nodiscard]] double gradient_norm(std::span<const float> gradient);
 
     kernels::Ops& ops_;
@@ -99,6 +112,13 @@ class Trainer {
     std::unique_ptr<Optimizer> optimizer_;
     TokenBatch batch_;
     Position position_;
+    std::optional<RateSearch> search_;
+    // What a trial goes back to: parameters and state(), side by side.
+    struct Snapshot {
+        kernels::FlatBuffer parameters;
+        std::vector<std::vector<float>> state;
+        Position position;
+    } snapshot_;
 };
 
 }  // namespace Atoll::model

@@ -76,7 +76,8 @@ Status TrainLoop::step(std::uint64_t steps) {
                                   {"tokens_per_second", static_cast<double>(result.tokens) / seconds}}}));
     }
     if (every(config_.local.validation_steps) && at != steps) ATOLL_TRY(validate());
-    if (every(config_.local.checkpoint_steps)) ATOLL_TRY(save());
+    save_due_ = save_due_ || every(config_.local.checkpoint_steps);
+    if (save_due_ && !trainer.in_trial()) ATOLL_TRY(save());
     return {};
 }
 
@@ -96,6 +97,7 @@ Status TrainLoop::validate() {
 }
 
 Status TrainLoop::save() {
+    (void)replica_.trainer->drop_trial();
     const std::uint64_t at = replica_.trainer->step();
     if (saved_step_ == at) return {};
     const auto begin = std::chrono::steady_clock::now();
@@ -105,6 +107,7 @@ Status TrainLoop::save() {
         {"energy_millijoules", static_cast<std::uint64_t>(1e3 * (energy_before_ + energy_.read().joules))}};
     ATOLL_ASSIGN(const auto path, federation::save_member(request, config_.run, *replica_.trainer, nullptr));
     saved_step_ = at;
+    save_due_ = false;
     totals_.checkpoint = path.string();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return events_.write({unix_now(), "checkpoint", at, {{"path", path.string()}, {"seconds", seconds}}});

@@ -58,6 +58,7 @@ class TrainLoop {
     EnergyMeter energy_;
     double energy_before_ = 0;  // joules of earlier processes
     TrainTotals totals_;
+    bool save_due_ = false;  // a trial of the rate search was under way
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::uint64_t validated_step_ = ~std::uint64_t{0};
     std::vector<double> losses_;

@@ -11,7 +11,7 @@
 
 namespace Atoll::node {
 
-Result<Replica> make_replica(const Config& config, const DataPart& part) {
+Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part) {
     if (config.local.data.empty()) {
         return Error{ErrorCode::invalid,
                      "no training data: --data DIR or local.data, a folder made by atoll data prepare "
@@ -23,12 +23,15 @@ Result<Replica> make_replica(const Config& config, const DataPart& part) {
     data.seed = static_cast<std::uint64_t>(config.run.run.seed);
     data.vocabulary = config.run.model.vocabulary;
     data.held_out = config.run.data.held_out;
-    data.member_index = part.member;
-    data.member_count = part.members;
-    data.stream = part.stream;
+    if (part) {
+        data.member_index = part->member;
+        data.member_count = part->members;
+        data.stream = part->stream;
+    }
     ATOLL_ASSIGN(replica.data, model::Loader::open(data));
     ATOLL_ASSIGN(replica.ops, kernels::make_ops(config.local.device, compute_threads(config.local)));
     model::TrainerOptions options = federation::trainer_options(config.run);
+    if (!part && options.rate_search) options.rate_search->merge_interval = 0;
     options.held_out_batches_max = config.local.validation_batches;
     ATOLL_ASSIGN(replica.trainer, model::Trainer::make(*replica.ops, *replica.data, options));
     return replica;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/hash.h"
@@ -30,9 +31,9 @@ struct DataPart {
     std::uint64_t stream = 0;
 };
 
-// Device, data and initial parameters.
+// Device, data and initial parameters; without a part: of a replica that trains alone, on all of the data.
 // Errors (invalid): no data configured; or as the parts say.
-[[nodiscard]] Result<Replica> make_replica(const Config& config, const DataPart& part = {});
+[[nodiscard]] Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part = {});
 
 // Where there is no checkpoint to continue: what the run begins with, run.initial_model, from
 // local.initial_model. False: the run asks for a model that this machine does not have. Errors: the model is

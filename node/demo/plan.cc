@@ -52,7 +52,7 @@ Status prepare_text(const DemoRequest& request, const fs::path& shards, const St
 
 // Steps per second of one replica with one thread; nothing if training fails.
 std::optional<double> measure(const Config& config, std::uint64_t member, std::uint64_t members) {
-    auto replica = make_replica(config, {.member = member, .members = members, .stream = 0});
+    auto replica = make_replica(config, DataPart{.member = member, .members = members, .stream = 0});
     if (!replica) return std::nullopt;
     for (int i = 0; i < kWarmUpSteps; ++i) {
         if (!replica->trainer->inner_step()) return std::nullopt;
