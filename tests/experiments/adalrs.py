@@ -24,7 +24,7 @@ def run(factor, search, seed):
             "model.heads": 2,
             "model.kv_heads": 2,
             "local.validation_steps": steps // 40,
-            "local.checkpoint_steps": 0,
+            "local.checkpoint_steps": 1000000,
             "local.tensorboard": "false",
         }
     )

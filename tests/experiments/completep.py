@@ -31,7 +31,7 @@ def loss(parameterization, shape, rate, seed):
             "model.inner": 3 * shape[0],
             "model.context": 64,
             "local.validation_steps": 0,
-            "local.checkpoint_steps": 0,
+            "local.checkpoint_steps": 1000000,
             "local.tensorboard": "false",
         }
     )["val_loss"]

@@ -22,7 +22,7 @@ def settings(width, count, seed, rate):
         "model.head_dim": 32,
         "model.layers": 2,
         "local.validation_steps": steps // 40,
-        "local.checkpoint_steps": 0,
+        "local.checkpoint_steps": 1000000,
         "local.tensorboard": "false",
     }
 

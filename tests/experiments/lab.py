@@ -77,7 +77,7 @@ class Lab:
             shutil.rmtree(out)
         result = self.atoll(*arguments)
         result["curve"] = [
-            [event["step"], event["loss"]] for event in self.events(out) if event["event"] == "validation"
+            [event["step"], event["loss"]] for event in self.events(out) if event["kind"] == "validation"
         ]
         if result["exit_code"] != 0 or result.get("val_loss") is None:
             result["val_loss"] = math.inf
