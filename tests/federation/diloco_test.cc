@@ -286,6 +286,30 @@ TEST(Diloco, A_late_joiner_adopts_the_state_of_a_peer_and_takes_part) {
     EXPECT_LT(distance(cluster.parameters(2), cluster.parameters(0)), 0.01 * last.update_norm);
 }
 
+// A run that begins with a model: who lacks it waits for a peer that is past round 0, and begins nothing
+// alone.
+TEST(Diloco, A_member_without_the_runs_first_parameters_begins_nothing) {
+    fakes::MemoryNetwork network({.hosts = 2});
+    const RunConfig config = testing::small_run();
+    testing::QuadraticWorker worker({.learning_rate = 0.1});
+    std::optional<Status> status;
+    network.start(0, "member", [&] {
+        auto session =
+            Session::make(config, worker, network.host(0), {.join_seconds = 3, .holds_beginning = false});
+        ASSERT_TRUE(session.ok());
+        testing::Record record;
+        const StopToken stop;
+        status = (*session)->run(record, stop, JoinMode::late);
+        network.stop(0);
+    });
+    network.announce_members("start");
+    ASSERT_TRUE(network.run());
+    ASSERT_FALSE(status->ok());
+    EXPECT_EQ(status->error().code, ErrorCode::unavailable);
+    EXPECT_THAT(status->error().message, ::testing::HasSubstr("--init"));
+    EXPECT_EQ(worker.step(), 0U);
+}
+
 TEST(Diloco, A_member_that_fell_behind_catches_up_by_a_peers_state) {
     RunConfig config = small_run();
     config.run.rounds = 200;

@@ -145,6 +145,77 @@ TEST_F(ReplicaCheckpoint, Members_stopped_in_mid_round_and_restored_go_on_bit_fo
     }
 }
 
+// Two members begin thirty times too slow and search, each for itself. A trial that was under way at a merge
+// would end the program: the search checks it.
+TEST_F(ReplicaCheckpoint, Members_search_their_rates_between_merges_and_a_stop_in_a_trial_goes_back) {
+    RunConfig config = replica_run(30, 20);
+    config.optimizer.learning_rate = 1e-4;
+    config.optimizer.batch_sequences = 8;
+    const auto make = [&](std::size_t i) { return OwnedReplica::make(config, 1 + i); };
+    Cluster fixed(config, 2, make);
+    ASSERT_TRUE(fixed.run_all());
+    config.schedule.search = "adalrs";
+    config.schedule.search_window = 10;
+    Cluster searching(config, 2, make);
+    std::uint64_t trial_step = 0;
+    for (std::size_t i = 0; i < 2; ++i) {
+        searching[i].record.at_step = [&, i](std::uint64_t step) {
+            if (i == 0 && trial_step == 0 && replica(searching, i).trainer().in_trial()) trial_step = step;
+        };
+        searching[i].record.at_round = [&, i](const RoundReport&, Algorithm&) {
+            EXPECT_FALSE(replica(searching, i).trainer().in_trial());
+        };
+    }
+    ASSERT_TRUE(searching.run_all());
+    ASSERT_TRUE(searching[0].status->ok()) << searching[0].status->error().message;
+    ASSERT_GT(trial_step, 0U);
+    EXPECT_LT(searching[0].worker->validation_loss().value(),
+              fixed[0].worker->validation_loss().value() - 0.1);
+
+    Cluster stopped(config, 2, make);
+    for (std::size_t i = 0; i < 2; ++i) {
+        stopped[i].record.at_step = [&, i](std::uint64_t step) {
+            if (step == trial_step + 3) stopped[i].stop.request();
+        };
+        stopped[i].after = [&, i](Session& session) {
+            model::Trainer& trainer = replica(stopped, i).trainer();
+            if (i == 0) {
+                EXPECT_TRUE(trainer.in_trial());
+            }
+            ASSERT_TRUE(
+                save_member({.folder = member_folder(i)}, config, trainer, &session.algorithm()).ok());
+            EXPECT_FALSE(trainer.in_trial());
+            if (i == 0) {
+                EXPECT_EQ(trainer.step(), trial_step);
+            }
+        };
+    }
+    ASSERT_TRUE(stopped.run_all());
+    Cluster resumed(config, 2, make);
+    for (std::size_t i = 0; i < 2; ++i) {
+        resumed[i].before = [&, i](Session& session) {
+            ASSERT_TRUE(
+                restore_member(member_folder(i), config, replica(resumed, i).trainer(), &session.algorithm())
+                    .ok());
+        };
+    }
+    ASSERT_TRUE(resumed.run_all());
+    EXPECT_TRUE(resumed[0].status->ok());
+    EXPECT_LT(resumed[0].worker->validation_loss().value(), fixed[0].worker->validation_loss().value() - 0.1);
+}
+
+TEST_F(ReplicaCheckpoint, Of_another_optimizer_is_refused_with_both_names) {
+    RunConfig config = replica_run(6, 6);
+    const auto made = OwnedReplica::make(config, 1);
+    ASSERT_TRUE(save_member({.folder = folder}, config, made->trainer(), nullptr).ok());
+    config.optimizer.name = "lion";
+    const auto other = OwnedReplica::make(config, 1);
+    const auto restored = restore_member(folder, config, other->trainer(), nullptr);
+    ASSERT_FALSE(restored.ok());
+    EXPECT_THAT(restored.error().message, HasSubstr("optimizer.name = adamw"));
+    EXPECT_THAT(restored.error().message, HasSubstr("optimizer.name = lion"));
+}
+
 TEST_F(ReplicaCheckpoint, Of_another_run_or_of_a_lone_replica_is_refused_with_a_reason) {
     RunConfig config = replica_run(6, 6);
     const auto made = OwnedReplica::make(config, 1);

@@ -128,6 +128,28 @@ TEST(RunConfig, Contradictions_name_both_keys) {
     config.optimizer.accumulation = 3;
     EXPECT_THAT(failure(config), HasSubstr("optimizer.accumulation = 3"));
     config = {};
+    config.model.parameterization = "completep";
+    EXPECT_EQ(failure(config), "");
+    config.optimizer.name = "soap";
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("model.parameterization = completep"), HasSubstr("optimizer.name = soap")));
+    config = {};
+    config.optimizer.name = "prodigy";
+    config.optimizer.state = "bf16";
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("optimizer.state = bf16"), HasSubstr("optimizer.name = prodigy")));
+    config = {};
+    config.schedule.search = "adalrs";
+    EXPECT_EQ(failure(config), "");
+    config.schedule.search_begin = 0.5;
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("search_begin = 0.5"), HasSubstr("search_end = 0.4")));
+    config = {};
+    config.schedule.search_window = 30;
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("search_window = 30"), HasSubstr("schedule.search = none")));
+    config = {};
+    config.run.initial_model = "grown";
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("run.initial_model"), HasSubstr("64 hexadecimal digits")));
+    config = {};
     config.model.heads = 3;
     EXPECT_THAT(failure(config), HasSubstr("model."));
 }

@@ -217,7 +217,7 @@ TEST(Growth, What_is_no_multiple_is_named) {
                 testing::HasSubstr("--depth 3: expected a multiple of the model's layers (2)"));
     EXPECT_THAT(message({.inner = 50}), testing::HasSubstr("--inner 50"));
     EXPECT_THAT(message({.width = 32, .layers = 2}), testing::HasSubstr("nothing to grow"));
-    EXPECT_THAT(message({.width = 32 * 4096}), testing::HasSubstr("model.width"));
+    EXPECT_THAT(message({.width = 32 * 4096}), testing::HasSubstr("model.heads = 8192"));
     EXPECT_THAT(message({.width = 64, .noise_db = std::nan("")}), testing::HasSubstr("--noise-db"));
 }
 
