@@ -2,9 +2,17 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace Atoll::federation {
 
 namespace {
+
+model::StateFormat state_of(const std::string& name) {
+    const auto format = model::state_format(name);
+    ATOLL_CHECK(format.ok());  // the key allows no other
+    return *format;
+}
 
 std::optional<model::RateSearchOptions> rate_search(const RunConfig& config) {
     const auto& schedule = config.schedule;
@@ -53,7 +61,8 @@ model::TrainerOptions trainer_options(const RunConfig& config) {
                                   .rho = optimizer.rho,
                                   .curvature_interval = optimizer.curvature_interval,
                                   .precondition_interval = optimizer.precondition_interval,
-                                  .precondition_side_max = optimizer.precondition_side_max},
+                                  .precondition_side_max = optimizer.precondition_side_max,
+                                  .state = state_of(optimizer.state)},
             .learning_rate = optimizer.learning_rate,
             .schedule = config.schedule.name,
             .schedule_options = {.steps = schedule_steps(config),

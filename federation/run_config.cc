@@ -141,6 +141,8 @@ void bind_optimizer(Options& options, RunConfig::Optimizer& optimizer) {
                 "weight of logsumexp^2 in the loss");
     options.add(kShared, "optimizer.precision", &optimizer.precision, OneOf{{"fp32", "bf16"}},
                 "operands of matrix products; masters stay fp32");
+    options.add(kShared, "optimizer.state", &optimizer.state, OneOf{{"fp32", "bf16", "int8"}},
+                "how the optimizer's state is kept: 32, 16 or 8 bits a value (element-wise optimizers)");
     bind_optimizer_extras(options, optimizer);
 }
 

@@ -47,6 +47,7 @@ struct RunConfig {
         std::int64_t accumulation = 1;     // micro-batches a step; batch_sequences is their sum
         double z_loss = 0.0;
         std::string precision = "fp32";  // fp32 or bf16
+        std::string state = "fp32";      // fp32, bf16 or int8
         // Of single optimizers (model/optim/optimizer.h).
         double beta3 = 0.999;
         double alpha = 8;

@@ -189,6 +189,12 @@ std::vector<StateVector> Trainer::optimizer_state() {
     return vectors;
 }
 
+std::size_t Trainer::optimizer_state_bytes() {
+    std::size_t bytes = 0;
+    for (const StateVector& vector : optimizer_state()) bytes += vector.values.size_bytes();
+    return bytes;
+}
+
 bool Trainer::drop_trial() {
     if (!in_trial()) return false;
     roll_back();

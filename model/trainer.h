@@ -87,6 +87,7 @@ class Trainer {
         std::uint64_t data = 0;  // BatchSource::position()
     };
     [[nodiscard]] std::vector<StateVector> optimizer_state();
+    [[nodiscard]] std::size_t optimizer_state_bytes();
     [[nodiscard]] Position position() const { return {position_.step, data_.position()}; }
     void seek(const Position& position);
 

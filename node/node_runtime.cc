@@ -214,6 +214,10 @@ Result<NodeResult> Runtime::run() {
                                                        .holds_beginning = continues || holds_beginning_}));
     // Of a streaming run there are more, shorter ones than run.rounds says.
     board_.change([&](NodeState& state) { state.rounds = part->algorithm().rounds(); });
+    session_.note(fmt::format("{} parameters; {}: {} bytes of state ({})",
+                              replica_.trainer->layout().parameters(), request_.config.run.optimizer.name,
+                              replica_.trainer->optimizer_state_bytes(),
+                              request_.config.run.optimizer.state));
     std::string parent = request_.config.local.initial_model;
     if (continues) {
         ATOLL_ASSIGN(const auto restored,

@@ -23,13 +23,13 @@ namespace Atoll::model {
             .decay = static_cast<float>(range.decays ? 1 - step.learning_rate * weight_decay : 1)};
 }
 
-// Adam with decoupled decay over one range; m and v are flat vectors of the whole layout.
+// Adam with decoupled decay over one range; m and v are the range's.
 [[nodiscard]] inline kernels::AdamUpdate adam_update(const OptimizerStep& step, const DecayRange& range,
                                                      double beta1, double beta2, double epsilon,
                                                      double weight_decay, float* m, float* v) {
     return {.at = update_range(step, range, weight_decay),
-            .m = m + range.offset,
-            .v = v + range.offset,
+            .m = m,
+            .v = v,
             .beta1 = static_cast<float>(beta1),
             .beta2 = static_cast<float>(beta2),
             .rate = static_cast<float>(step.learning_rate * range.rate / bias_correction(beta1, step.step)),

@@ -30,8 +30,9 @@ class AdamMini final : public Optimizer {
     void step(const OptimizerStep& step) override {
         const OptimizerOptions& o = options_;
         for (const Blocks& blocks : blocks_) {
-            const kernels::AdamUpdate adam = adam_update(step, blocks.range, o.beta1, o.beta2, o.epsilon,
-                                                         o.weight_decay, m_.data(), m_.data());
+            const kernels::AdamUpdate adam =
+                adam_update(step, blocks.range, o.beta1, o.beta2, o.epsilon, o.weight_decay,
+                            m_.data() + blocks.range.offset, nullptr);
             ops_.update_rows({.at = adam.at,
                               .columns = blocks.length,
                               .m = adam.m,

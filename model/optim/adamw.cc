@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -14,26 +15,24 @@ class AdamW final : public Optimizer {
     AdamW(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout, options.scales)),
-          m_(layout.size()),
-          v_(layout.size()) {}
+          size_(layout.size()),
+          moments_(options.state, decay_ranges(layout, options.scales), {{"m"}, {"v", Sign::positive}}) {}
 
     void step(const OptimizerStep& step) override {
-        ATOLL_CHECK(step.parameters.size() == m_.size() && step.gradients.size() == m_.size() &&
-                    step.step >= 1);
-        for (const DecayRange& range : ranges_) {
-            ops_.update(adam_update(step, range, options_.beta1, options_.beta2, options_.epsilon,
-                                    options_.weight_decay, m_.data(), v_.data()));
-        }
+        ATOLL_CHECK(step.parameters.size() == size_ && step.gradients.size() == size_ && step.step >= 1);
+        moments_.visit(step.step, [&](const DecayRange& part, const Moments::Pointers& vectors) {
+            ops_.update(adam_update(step, part, options_.beta1, options_.beta2, options_.epsilon,
+                                    options_.weight_decay, vectors[0], vectors[1]));
+        });
     }
 
-    std::vector<StateVector> state() override { return {{"m", m_.span()}, {"v", v_.span()}}; }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_, v_;
+    std::size_t size_;
+    Moments moments_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -28,21 +29,19 @@ class Ademamix final : public Optimizer {
     Ademamix(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout, options.scales)),
-          m_(layout.size()),
-          v_(layout.size()),
-          slow_(layout.size()) {}
+          moments_(options.state, decay_ranges(layout, options.scales),
+                   {{"m"}, {"v", Sign::positive}, {"slow"}}) {}
 
     void step(const OptimizerStep& step) override {
         const OptimizerOptions& o = options_;
         const auto horizon = static_cast<double>(std::max<std::int64_t>(o.horizon_steps, 1));
         const double done = std::min(1.0, static_cast<double>(step.step) / horizon);
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             ops_.update(kernels::AdemamixUpdate{
                 .at = update_range(step, range, o.weight_decay),
-                .m = m_.data() + range.offset,
-                .v = v_.data() + range.offset,
-                .slow = slow_.data() + range.offset,
+                .m = vectors[0],
+                .v = vectors[1],
+                .slow = vectors[2],
                 .beta1 = static_cast<float>(o.beta1),
                 .beta2 = static_cast<float>(o.beta2),
                 .beta3 = static_cast<float>(slow_decay(o, done)),
@@ -51,18 +50,15 @@ class Ademamix final : public Optimizer {
                 .mean_scale = static_cast<float>(1 / bias_correction(o.beta1, step.step)),
                 .root_scale = static_cast<float>(1 / std::sqrt(bias_correction(o.beta2, step.step))),
                 .epsilon = static_cast<float>(o.epsilon * range.epsilon)});
-        }
+        });
     }
 
-    std::vector<StateVector> state() override {
-        return {{"m", m_.span()}, {"v", v_.span()}, {"slow", slow_.span()}};
-    }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_, v_, slow_;
+    Moments moments_;
 };
 
 }  // namespace

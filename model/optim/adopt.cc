@@ -6,6 +6,7 @@
 //   v = beta2 v + (1 - beta2) g^2         after its use: n and v do not correlate
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -16,36 +17,33 @@ class Adopt final : public Optimizer {
     Adopt(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout, options.scales)),
-          m_(layout.size()),
-          v_(layout.size()) {}
+          moments_(options.state, decay_ranges(layout, options.scales), {{"m"}, {"v", Sign::positive}}) {}
 
     void step(const OptimizerStep& step) override {
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             const kernels::UpdateRange at = update_range(step, range, options_.weight_decay);
             if (step.step == 1) {
-                ops_.update(kernels::SquareUpdate{.at = at, .v = v_.data() + range.offset, .beta = 0});
-                continue;
+                ops_.update(kernels::SquareUpdate{.at = at, .v = vectors[1], .beta = 0});
+                return;
             }
             ops_.update(kernels::AdoptUpdate{
                 .at = at,
-                .m = m_.data() + range.offset,
-                .v = v_.data() + range.offset,
+                .m = vectors[0],
+                .v = vectors[1],
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
                 .rate = static_cast<float>(step.learning_rate * range.rate),
                 .epsilon = static_cast<float>(options_.epsilon * range.epsilon),
                 .clip = static_cast<float>(std::pow(static_cast<double>(step.step - 1), 0.25))});
-        }
+        });
     }
 
-    std::vector<StateVector> state() override { return {{"m", m_.span()}, {"v", v_.span()}}; }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_, v_;
+    Moments moments_;
 };
 
 }  // namespace

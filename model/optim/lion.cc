@@ -3,6 +3,7 @@
 //   m = beta2 m + (1 - beta2) g
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -11,25 +12,26 @@ namespace {
 class Lion final : public Optimizer {
   public:
     Lion(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout, options.scales)), m_(layout.size()) {}
+        : ops_(ops),
+          options_(options),
+          moments_(options.state, decay_ranges(layout, options.scales), {{"m"}}) {}
 
     void step(const OptimizerStep& step) override {
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             ops_.update(kernels::LionUpdate{.at = update_range(step, range, options_.weight_decay),
-                                            .m = m_.data() + range.offset,
+                                            .m = vectors[0],
                                             .beta1 = static_cast<float>(options_.beta1),
                                             .beta2 = static_cast<float>(options_.beta2),
                                             .rate = static_cast<float>(step.learning_rate * range.rate)});
-        }
+        });
     }
 
-    std::vector<StateVector> state() override { return {{"m", m_.span()}}; }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_;
+    Moments moments_;
 };
 
 }  // namespace

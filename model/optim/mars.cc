@@ -7,10 +7,18 @@
 
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
 namespace {
+
+std::vector<DecayRange> tensor_ranges(const kernels::Layout& layout) {
+    std::vector<DecayRange> ranges;
+    for (const kernels::TensorSlot& slot : layout.slots())
+        ranges.push_back({slot.offset, slot.size, slot.shape.size() >= 2});
+    return ranges;
+}
 
 class Mars final : public Optimizer {
   public:
@@ -18,41 +26,47 @@ class Mars final : public Optimizer {
         : ops_(ops),
           options_(options),
           layout_(layout),
-          m_(layout.size()),
-          v_(layout.size()),
+          moments_(options.state, tensor_ranges(layout), {{"m"}, {"v", Sign::positive}}),
           previous_(layout.size()) {}
 
     void step(const OptimizerStep& step) override {
         const OptimizerOptions& o = options_;
-        for (const kernels::TensorSlot& slot : layout_.slots()) {
-            const DecayRange range{slot.offset, slot.size, slot.shape.size() >= 2};
-            const kernels::AdamUpdate adam =
-                adam_update(step, range, o.beta1, o.beta2, o.epsilon, o.weight_decay, m_.data(), v_.data());
-            if (!range.decays) {
-                ops_.update(adam);
-                continue;
-            }
-            const double correction = o.variance_reduction * o.beta1 / (1 - o.beta1);
-            float* const previous = previous_.data() + slot.offset;
-            const double norm = std::sqrt(ops_.squared_norm_of_sum(
-                static_cast<float>((1 + correction) * step.gradient_scale), adam.at.gradients,
-                static_cast<float>(-correction), previous, slot.size));
-            ops_.update(kernels::MarsUpdate{.at = adam.at,
-                                            .m = adam.m,
-                                            .v = adam.v,
-                                            .previous = previous,
-                                            .correction = static_cast<float>(correction),
-                                            .scale = static_cast<float>(norm > 1 ? 1 / norm : 1),
-                                            .beta1 = adam.beta1,
-                                            .beta2 = adam.beta2,
-                                            .rate = adam.rate,
-                                            .root_scale = adam.root_scale,
-                                            .epsilon = adam.epsilon});
+        const double correction = o.variance_reduction * o.beta1 / (1 - o.beta1);
+        for (std::size_t i = 0; i < layout_.slots().size(); ++i) {
+            const kernels::TensorSlot& slot = layout_.slots()[i];
+            const bool matrix = slot.shape.size() >= 2;
+            const double norm =
+                matrix ? std::sqrt(ops_.squared_norm_of_sum(
+                             static_cast<float>((1 + correction) * step.gradient_scale),
+                             step.gradients.data() + slot.offset, static_cast<float>(-correction),
+                             previous_.data() + slot.offset, slot.size))
+                       : 0;
+            moments_.visit(i, step.step, [&](const DecayRange& part, const Moments::Pointers& vectors) {
+                const kernels::AdamUpdate adam = adam_update(step, part, o.beta1, o.beta2, o.epsilon,
+                                                             o.weight_decay, vectors[0], vectors[1]);
+                if (!matrix) {
+                    ops_.update(adam);
+                    return;
+                }
+                ops_.update(kernels::MarsUpdate{.at = adam.at,
+                                                .m = adam.m,
+                                                .v = adam.v,
+                                                .previous = previous_.data() + part.offset,
+                                                .correction = static_cast<float>(correction),
+                                                .scale = static_cast<float>(norm > 1 ? 1 / norm : 1),
+                                                .beta1 = adam.beta1,
+                                                .beta2 = adam.beta2,
+                                                .rate = adam.rate,
+                                                .root_scale = adam.root_scale,
+                                                .epsilon = adam.epsilon});
+            });
         }
     }
 
     std::vector<StateVector> state() override {
-        return {{"m", m_.span()}, {"v", v_.span()}, {"previous", previous_.span()}};
+        std::vector<StateVector> vectors = moments_.state();
+        vectors.push_back({"previous", previous_.span()});
+        return vectors;
     }
 
     void parameters_replaced() override { std::ranges::fill(previous_.span(), 0.0F); }
@@ -61,7 +75,8 @@ class Mars final : public Optimizer {
     kernels::Ops& ops_;
     OptimizerOptions options_;
     kernels::Layout layout_;
-    kernels::FlatBuffer m_, v_, previous_;
+    Moments moments_;
+    kernels::FlatBuffer previous_;
 };
 
 }  // namespace

@@ -76,9 +76,8 @@ class Muon final : public Optimizer {
     void step_rest(const OptimizerStep& step, const kernels::TensorSlot& slot, std::size_t second_moment) {
         const OptimizerOptions& o = options_;
         const DecayRange range{slot.offset, slot.size, slot.shape.size() >= 2};
-        kernels::AdamUpdate adam =
-            adam_update(step, range, o.beta1, o.beta2, o.epsilon, o.weight_decay, m_.data(), m_.data());
-        adam.v = v_.data() + second_moment;
+        const kernels::AdamUpdate adam = adam_update(step, range, o.beta1, o.beta2, o.epsilon, o.weight_decay,
+                                                     m_.data() + slot.offset, v_.data() + second_moment);
         ops_.update(adam);
     }
 

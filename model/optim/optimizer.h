@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "kernels/flat.h"
 #include "kernels/ops.h"
+#include "model/optim/packed_state.h"
 #include "model/parameterization.h"
 #include "model/state_vector.h"
 
@@ -36,6 +37,7 @@ struct OptimizerOptions {
     std::int64_t precondition_side_max = 10000;  // soap: longer sides of a matrix are left as they are
     std::int64_t head_dim = 0;        // adam_mini: queries and keys share a second moment a head; 0 = a row
     std::vector<TensorScale> scales;  // one a tensor of the layout, or none: all 1
+    StateFormat state = StateFormat::fp32;
 };
 
 struct OptimizerStep {
@@ -81,10 +83,14 @@ struct OptimizerEntry {
     // Whether muP and CompleteP are right for it: a step that does not depend on the gradient's scale,
     // element by element, and honours OptimizerOptions::scales.
     bool scales = false;
+    // Whether it honours OptimizerOptions::state; the others keep fp32.
+    bool packs = false;
+    // Whether it needs matrices inside the network.
+    bool matrices = false;
 };
 
 [[nodiscard]] std::span<const OptimizerEntry> optimizers();
-// Errors (invalid): unknown name, with the nearest known one.
+// Errors (invalid): unknown name, with the nearest known one; an optimizer of matrices for a layout without.
 [[nodiscard]] Result<const OptimizerEntry*> find_optimizer(std::string_view name);
 [[nodiscard]] Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels::Ops& ops,
                                                                 const kernels::Layout& layout,

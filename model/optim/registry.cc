@@ -15,41 +15,42 @@ namespace {
 
 constexpr std::array kOptimizers = {
     OptimizerEntry{"adamw", "Adam with decoupled weight decay",
-                   "Loshchilov and Hutter 2019, arXiv 1711.05101", 1e-3, OptimizerOptions{}, make_adamw,
+                   "Loshchilov and Hutter 2019, arXiv 1711.05101", 1e-3, OptimizerOptions{}, make_adamw, true,
                    true},
     OptimizerEntry{"sgd", "stochastic gradient descent, with momentum beta1 (0 = none)",
                    "Robbins and Monro 1951; Polyak 1964", 0.1,
-                   OptimizerOptions{.beta1 = 0, .weight_decay = 0}, make_sgd},
+                   OptimizerOptions{.beta1 = 0, .weight_decay = 0}, make_sgd, false, true},
     OptimizerEntry{"adopt", "Adam that normalises by the variance before this gradient",
                    "Taniguchi et al. 2024, arXiv 2411.02853", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6}, make_adopt, true},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6}, make_adopt, true, true},
     OptimizerEntry{"ademamix", "Adam with a second, slow average of the gradients",
                    "Pagliardini et al. 2024, arXiv 2409.03137", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_ademamix, true},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_ademamix, true, true},
     OptimizerEntry{"lion", "the sign of an average, one state", "Chen et al. 2023, arXiv 2302.06675", 1e-4,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.99}, make_lion, true},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.99}, make_lion, true, true},
     OptimizerEntry{"signum", "the sign of momentum, one state", "Bernstein et al. 2018, arXiv 1802.04434",
-                   1e-4, OptimizerOptions{.beta1 = 0.95}, make_signum, true},
+                   1e-4, OptimizerOptions{.beta1 = 0.95}, make_signum, true, true},
     OptimizerEntry{"muon", "orthogonalised momentum for matrices inside the network, AdamW for the rest",
-                   "Jordan et al. 2024", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999}, make_muon},
+                   "Jordan et al. 2024", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999}, make_muon,
+                   false, false, true},
     OptimizerEntry{"d_muon", "Muon with weight decay, scaled so that one learning rate suits all",
                    "Liu et al. 2025, arXiv 2502.16982", 1e-3, OptimizerOptions{.beta1 = 0.8, .beta2 = 0.999},
-                   make_d_muon},
+                   make_d_muon, false, false, true},
     OptimizerEntry{"soap", "Adam in the eigenbasis of Shampoo's preconditioner",
                    "Vyas et al. 2024, arXiv 2409.11321", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999},
-                   make_soap},
+                   make_soap, false, false, true},
     OptimizerEntry{"sophia", "momentum over the Gauss-Newton diagonal, cut to one",
                    "Liu et al. 2023, arXiv 2305.14342", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999},
-                   make_sophia},
+                   make_sophia, false, true},
     OptimizerEntry{"schedule_free", "AdamW that averages its iterates instead of lowering the rate",
                    "Defazio et al. 2024, arXiv 2405.15682", 1e-3,
-                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.9999}, make_schedule_free, true},
+                   OptimizerOptions{.beta1 = 0.9, .beta2 = 0.9999}, make_schedule_free, true, true},
     OptimizerEntry{"prodigy", "Adam that estimates its own learning rate",
                    "Mishchenko and Defazio 2023, arXiv 2306.06101", 1,
                    OptimizerOptions{.beta1 = 0.9, .beta2 = 0.999}, make_prodigy},
     OptimizerEntry{"mars", "AdamW on gradients corrected by the change since the step before",
                    "Yuan et al. 2024, arXiv 2411.10438", 3e-3, OptimizerOptions{.beta1 = 0.95, .beta2 = 0.99},
-                   make_mars},
+                   make_mars, false, true},
     OptimizerEntry{"adam_mini", "AdamW with one second moment for each row or head",
                    "Zhang et al. 2024, arXiv 2406.16793", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.95},
                    make_adam_mini, true},
@@ -76,6 +77,13 @@ Result<std::unique_ptr<Optimizer>> make_optimizer(std::string_view name, kernels
                                                   const kernels::Layout& layout,
                                                   const OptimizerOptions& options) {
     ATOLL_ASSIGN(const OptimizerEntry* entry, find_optimizer(name));
+    if (entry->matrices && std::ranges::none_of(layout.slots(), is_hidden_matrix)) {
+        return Error{
+            ErrorCode::invalid,
+            fmt::format("optimizer.name = {} moves matrices inside the network, and this model has none: "
+                        "expected an optimizer of vectors, as adamw",
+                        name)};
+    }
     return entry->make(ops, layout, options);
 }
 

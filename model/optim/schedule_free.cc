@@ -10,6 +10,7 @@
 
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -20,9 +21,8 @@ class ScheduleFree final : public Optimizer {
     ScheduleFree(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
         : ops_(ops),
           options_(options),
-          ranges_(decay_ranges(layout, options.scales)),
+          moments_(options.state, decay_ranges(layout, options.scales), {{"v", Sign::positive}}),
           lead_(layout.size()),
-          v_(layout.size()),
           y_(layout.size()) {}
 
     std::span<const float> gradient_point(std::span<const float> parameters) override {
@@ -36,11 +36,11 @@ class ScheduleFree final : public Optimizer {
         const double weight = static_cast<double>(rate_max_) * static_cast<double>(rate_max_);
         weight_sum_ += static_cast<float>(weight);
         const double share = weight_sum_ > 0 ? weight / static_cast<double>(weight_sum_) : 0;
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             ops_.update(kernels::ScheduleFreeUpdate{
                 .at = update_range(step, range, 0),
                 .lead = lead_.data() + range.offset,
-                .v = v_.data() + range.offset,
+                .v = vectors[0],
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
                 .rate = static_cast<float>(step.learning_rate * range.rate),
@@ -48,21 +48,22 @@ class ScheduleFree final : public Optimizer {
                 .epsilon = static_cast<float>(options_.epsilon * range.epsilon),
                 .weight_decay = static_cast<float>(range.decays ? options_.weight_decay / range.rate : 0),
                 .share = static_cast<float>(std::min(share, 1.0))});
-        }
+        });
     }
 
     std::vector<StateVector> state() override {
-        return {{"lead", lead_.span()},
-                {"v", v_.span()},
-                {"rate_max", {&rate_max_, 1}},
-                {"weight_sum", {&weight_sum_, 1}}};
+        std::vector<StateVector> vectors = moments_.state();
+        vectors.push_back({"lead", lead_.span()});  // part of the weights: always in fp32
+        vectors.push_back({"rate_max", {&rate_max_, 1}});
+        vectors.push_back({"weight_sum", {&weight_sum_, 1}});
+        return vectors;
     }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer lead_, v_, y_;
+    Moments moments_;
+    kernels::FlatBuffer lead_, y_;
     float rate_max_ = 0, weight_sum_ = 0;
 };
 

@@ -2,8 +2,11 @@
 // decay:
 //   u = mu u + g        theta = (1 - lr weight_decay) theta - lr u
 // mu = 0 keeps no state: theta = (1 - lr weight_decay) theta - lr g.
+#include <optional>
+
 #include "base/check.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -12,11 +15,10 @@ namespace {
 class Sgd final : public Optimizer {
   public:
     Sgd(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops),
-          options_(options),
-          ranges_(decay_ranges(layout)),
-          size_(layout.size()),
-          momentum_(options.beta1 > 0 ? layout.size() : 0) {}
+        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), size_(layout.size()) {
+        if (options.beta1 > 0)
+            momentum_.emplace(options.state, ranges_, std::vector<Moments::Vector>{{"momentum"}});
+    }
 
     void step(const OptimizerStep& step) override {
         ATOLL_CHECK(step.parameters.size() == size_ && step.gradients.size() == size_);
@@ -26,19 +28,23 @@ class Sgd final : public Optimizer {
                 if (range.decays) ops_.scale(kept, step.parameters.data() + range.offset, range.size);
             }
         }
-        if (momentum_.size() == 0) {
+        if (!momentum_) {
             const auto rate = static_cast<float>(-step.learning_rate * step.gradient_scale);
             ops_.axpy(rate, step.gradients.data(), step.parameters.data(), size_);
             return;
         }
-        ops_.scale(static_cast<float>(options_.beta1), momentum_.data(), size_);
-        ops_.axpy(static_cast<float>(step.gradient_scale), step.gradients.data(), momentum_.data(), size_);
-        ops_.axpy(static_cast<float>(-step.learning_rate), momentum_.data(), step.parameters.data(), size_);
+        momentum_->visit(step.step, [&](const DecayRange& part, const Moments::Pointers& vectors) {
+            float* const u = vectors[0];
+            ops_.scale(static_cast<float>(options_.beta1), u, part.size);
+            ops_.axpy(static_cast<float>(step.gradient_scale), step.gradients.data() + part.offset, u,
+                      part.size);
+            ops_.axpy(static_cast<float>(-step.learning_rate), u, step.parameters.data() + part.offset,
+                      part.size);
+        });
     }
 
     std::vector<StateVector> state() override {
-        if (momentum_.size() == 0) return {};
-        return {{"momentum", momentum_.span()}};
+        return momentum_ ? momentum_->state() : std::vector<StateVector>{};
     }
 
   private:
@@ -46,7 +52,7 @@ class Sgd final : public Optimizer {
     OptimizerOptions options_;
     std::vector<DecayRange> ranges_;
     std::size_t size_;
-    kernels::FlatBuffer momentum_;
+    std::optional<Moments> momentum_;
 };
 
 }  // namespace

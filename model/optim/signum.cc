@@ -5,6 +5,7 @@
 //   theta -= lr ( sign(m) + weight_decay theta )              without
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -13,27 +14,28 @@ namespace {
 class Signum final : public Optimizer {
   public:
     Signum(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout, options.scales)), m_(layout.size()) {}
+        : ops_(ops),
+          options_(options),
+          moments_(options.state, decay_ranges(layout, options.scales), {{"m"}}) {}
 
     void step(const OptimizerStep& step) override {
         const auto beta = static_cast<float>(options_.beta1);
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             ops_.update(kernels::SignumUpdate{.at = update_range(step, range, options_.weight_decay),
-                                              .m = m_.data() + range.offset,
+                                              .m = vectors[0],
                                               .beta = beta,
                                               .gradient_weight = options_.nesterov ? 1.0F : 0.0F,
                                               .momentum_weight = options_.nesterov ? beta : 1.0F,
                                               .rate = static_cast<float>(step.learning_rate * range.rate)});
-        }
+        });
     }
 
-    std::vector<StateVector> state() override { return {{"m", m_.span()}}; }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_;
+    Moments moments_;
 };
 
 }  // namespace

@@ -41,8 +41,8 @@ class Soap final : public Optimizer {
         for (const kernels::TensorSlot& slot : layout_.slots()) {
             if (is_hidden_matrix(slot)) continue;
             const DecayRange range{slot.offset, slot.size, slot.shape.size() >= 2};
-            ops_.update(
-                adam_update(step, range, o.beta1, o.beta2, o.epsilon, o.weight_decay, m_.data(), v_.data()));
+            ops_.update(adam_update(step, range, o.beta1, o.beta2, o.epsilon, o.weight_decay,
+                                    m_.data() + slot.offset, v_.data() + slot.offset));
         }
         for (Matrix& matrix : matrices_) step_matrix(step, matrix);
     }

@@ -6,6 +6,7 @@
 // B ghat^2 is the Gauss-Newton-Bartlett estimate of the Hessian's diagonal.
 #include "model/optim/adam_factors.h"
 #include "model/optim/entries.h"
+#include "model/optim/moments.h"
 
 namespace Atoll::model {
 
@@ -14,39 +15,43 @@ namespace {
 class Sophia final : public Optimizer {
   public:
     Sophia(kernels::Ops& ops, const kernels::Layout& layout, const OptimizerOptions& options)
-        : ops_(ops), options_(options), ranges_(decay_ranges(layout)), m_(layout.size()), h_(layout.size()) {}
+        : ops_(ops),
+          options_(options),
+          moments_(options.state, decay_ranges(layout), {{"m"}, {"h", Sign::positive}}) {}
 
     [[nodiscard]] bool wants_curvature(std::int64_t step) const override {
         return (step - 1) % options_.curvature_interval == 0;
     }
 
     void curvature(std::span<const float> sampled) override {
-        ops_.update(kernels::SquareUpdate{
-            .at = {.parameters = nullptr, .gradients = sampled.data(), .size = sampled.size()},
-            .v = h_.data(),
-            .beta = static_cast<float>(options_.beta2)});
+        // Rounded like a step, but not as the one that follows: -1 is the number of none.
+        moments_.visit(-1, [&](const DecayRange& range, const Moments::Pointers& vectors) {
+            ops_.update(kernels::SquareUpdate{
+                .at = {.parameters = nullptr, .gradients = sampled.data() + range.offset, .size = range.size},
+                .v = vectors[1],
+                .beta = static_cast<float>(options_.beta2)});
+        });
     }
 
     void step(const OptimizerStep& step) override {
         const double scale = options_.rho * static_cast<double>(options_.batch_tokens);
-        for (const DecayRange& range : ranges_) {
+        moments_.visit(step.step, [&](const DecayRange& range, const Moments::Pointers& vectors) {
             ops_.update(kernels::SophiaUpdate{.at = update_range(step, range, options_.weight_decay),
-                                              .m = m_.data() + range.offset,
-                                              .h = h_.data() + range.offset,
+                                              .m = vectors[0],
+                                              .h = vectors[1],
                                               .beta1 = static_cast<float>(options_.beta1),
                                               .rate = static_cast<float>(step.learning_rate),
                                               .curvature_scale = static_cast<float>(scale),
                                               .floor = 1e-15F});
-        }
+        });
     }
 
-    std::vector<StateVector> state() override { return {{"m", m_.span()}, {"h", h_.span()}}; }
+    std::vector<StateVector> state() override { return moments_.state(); }
 
   private:
     kernels::Ops& ops_;
     OptimizerOptions options_;
-    std::vector<DecayRange> ranges_;
-    kernels::FlatBuffer m_, h_;
+    Moments moments_;
 };
 
 }  // namespace

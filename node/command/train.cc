@@ -78,6 +78,8 @@ class TrainCommand : public Command {
         ATOLL_TRY(loop.resume(origin));
         ATOLL_TRY(folder.describe(*config, to_hex(federation::run_id(config->run)),
                                   origin_.empty() ? config->local.initial_model : origin_));
+        progress.note(fmt::format("{}: {} bytes of state ({})", config->run.optimizer.name,
+                                  replica.trainer->optimizer_state_bytes(), config->run.optimizer.state));
         progress.note(fmt::format("{} parameters, {} threads, {}", replica.trainer->layout().parameters(),
                                   replica.ops->threads(), folder.path().string()));
         const auto steps = static_cast<std::uint64_t>(federation::schedule_steps(config->run));

@@ -11,11 +11,32 @@
 namespace Atoll::model {
 namespace {
 
-class OptimizerContract : public testing::TestWithParam<OptimizerEntry> {
+struct Kept {
+    OptimizerEntry entry;
+    StateFormat state;
+};
+
+// Every optimizer with its state in fp32, and in fewer bits where it can.
+std::vector<Kept> every_optimizer() {
+    std::vector<Kept> all;
+    for (const OptimizerEntry& entry : optimizers()) {
+        all.push_back({entry, StateFormat::fp32});
+        if (!entry.packs) continue;
+        all.push_back({entry, StateFormat::bf16});
+        all.push_back({entry, StateFormat::int8});
+    }
+    return all;
+}
+
+class OptimizerContract : public testing::TestWithParam<Kept> {
   protected:
-    std::unique_ptr<Optimizer> make() { return GetParam().make(*ops_, toy_.layout, GetParam().defaults); }
+    std::unique_ptr<Optimizer> make() {
+        OptimizerOptions options = GetParam().entry.defaults;
+        options.state = GetParam().state;
+        return GetParam().entry.make(*ops_, toy_.layout, options);
+    }
     // Ten times the rate that suits a language model: the bowl is a few steps of 0.01 wide.
-    [[nodiscard]] static double rate() { return std::min(10 * GetParam().learning_rate, 1.0); }
+    [[nodiscard]] static double rate() { return std::min(10 * GetParam().entry.learning_rate, 1.0); }
     std::unique_ptr<kernels::Ops> ops_ = kernels::make_cpu_ops(2);
     ToyProblem toy_;
 };
@@ -65,9 +86,12 @@ TEST_P(OptimizerContract, State_names_are_distinct) {
         EXPECT_TRUE(names.insert(state.name).second) << state.name;
 }
 
-INSTANTIATE_TEST_SUITE_P(table, OptimizerContract,
-                         testing::ValuesIn(optimizers().begin(), optimizers().end()),
-                         [](const auto& entry) { return std::string(entry.param.name); });
+INSTANTIATE_TEST_SUITE_P(table, OptimizerContract, testing::ValuesIn(every_optimizer()),
+                         [](const auto& entry) {
+                             const std::string format(state_format_name(entry.param.state));
+                             const std::string name(entry.param.entry.name);
+                             return format == "fp32" ? name : name + "_" + format;
+                         });
 
 TEST(Optimizers, An_unknown_name_names_the_nearest) {
     const auto ops = kernels::make_cpu_ops(1);
