@@ -289,7 +289,7 @@ TEST(Diloco, A_late_joiner_adopts_the_state_of_a_peer_and_takes_part) {
 // A run that begins with a model: who lacks it waits for a peer that is past round 0, and begins nothing
 // alone.
 TEST(Diloco, A_member_without_the_runs_first_parameters_begins_nothing) {
-    fakes::MemoryNetwork network({.hosts = 2});
+    fakes::MemoryNetwork network({.hosts = 1});
     const RunConfig config = testing::small_run();
     testing::QuadraticWorker worker({.learning_rate = 0.1});
     std::optional<Status> status;
