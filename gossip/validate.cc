@@ -100,8 +100,8 @@ Status check(const ReduceChunk&, std::uint64_t payload) {
 }
 Status check(const ReduceRequest& request, std::uint64_t) {
     if (request.pieces.size() > kReduceRequestPiecesMax)
-        return bad(fmt::format("{} pieces, at most {} are allowed", request.pieces.size(),
-                               kReduceRequestPiecesMax));
+        return bad(
+            fmt::format("{} pieces, at most {} are allowed", request.pieces.size(), kReduceRequestPiecesMax));
     return {};
 }
 Status check(const ReduceVote& vote, std::uint64_t) {

@@ -6,9 +6,9 @@
 //   x_i <- sum_j W_ij x_j,     y_i <- sum_j W_ij y_j                 one exchange, two vectors
 //
 // y and the gradient before start at zero, which makes y_i = g_i at the first step. W being doubly
-// stochastic, sum_i y_i = sum_i g_i holds after every step. A joiner starts from zero and keeps it true, and so
-// does a member that goes on from the round it left in, with its own y_i and gradient; one that is gone for
-// good leaves its last gradient in the sum.
+// stochastic, sum_i y_i = sum_i g_i holds after every step. A joiner starts from zero and keeps it true, and
+// so does a member that goes on from the round it left in, with its own y_i and gradient; one that is gone
+// for good leaves its last gradient in the sum.
 #include <algorithm>
 
 #include "federation/algorithm/entries.h"

@@ -24,7 +24,7 @@ class Lab:
         parser.add_argument("--work", default=pathlib.Path("experiments"), type=pathlib.Path, help="runs and data")
         parser.add_argument("--plots", default=ROOT / "docs/figures", type=pathlib.Path, help="where plots go")
         parser.add_argument("--threads", default=2, type=int)
-        parser.add_argument("--seeds", default=3, type=int)
+        parser.add_argument("--seeds", type=int, help="default: 3, with --quick 1")
         parser.add_argument("--quick", action="store_true", help="the small version: minutes instead of a night")
         self.options = parser.parse_args()
         self.folder = self.options.work / name
@@ -41,7 +41,7 @@ class Lab:
         return self.options.quick
 
     def seeds(self):
-        return range(1, (1 if self.quick else self.options.seeds) + 1)
+        return range(1, (self.options.seeds or (1 if self.quick else 3)) + 1)
 
     def atoll(self, *arguments):
         command = [str(self.options.atoll), *map(str, arguments), "--json", "--quiet"]
