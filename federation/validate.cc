@@ -89,6 +89,12 @@ Status validate_search(const RunConfig& config) {
             "algorithm.inner_steps apart (a trial never crosses one), or schedule.search = none",
             schedule.search, config.algorithm.name);
     }
+    if (config.algorithm.dynamic_steps) {
+        return contradiction(
+            "schedule.search = {} but algorithm.dynamic_steps = true: expected false, for rounds of equal "
+            "length (a trial never crosses a merge)",
+            schedule.search);
+    }
     if (schedule.search_begin >= schedule.search_end) {
         return contradiction("schedule.search_begin = {} and schedule.search_end = {}: expected begin < end",
                              schedule.search_begin, schedule.search_end);

@@ -143,6 +143,9 @@ TEST(RunConfig, Contradictions_name_both_keys) {
     EXPECT_EQ(failure(config), "");
     config.schedule.search_begin = 0.5;
     EXPECT_THAT(failure(config), AllOf(HasSubstr("search_begin = 0.5"), HasSubstr("search_end = 0.4")));
+    config.algorithm.dynamic_steps = true;
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("schedule.search = adalrs"), HasSubstr("algorithm.dynamic_steps = true")));
     config = {};
     config.schedule.search_window = 30;
     EXPECT_THAT(failure(config), AllOf(HasSubstr("search_window = 30"), HasSubstr("schedule.search = none")));
