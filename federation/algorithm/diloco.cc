@@ -7,7 +7,6 @@
 #include "base/check.h"
 #include "federation/algorithm/entries.h"
 #include "federation/algorithm/steps.h"
-#include "federation/catch_up.h"
 #include "federation/shared_state.h"
 
 namespace Atoll::federation {
@@ -44,14 +43,7 @@ Status Diloco::run(Context& context) {
         if (local_steps_.dynamic())
             worker.set_step(round_ * static_cast<std::uint64_t>(options_.inner_steps));
         restart_from_anchor(worker);  // theta_m <- Theta
-
-        publish_state(context.host, *this);
-        report.round = round_;
-        report.step = worker.step();
-        ATOLL_TRY(context.observer.on_round(report, *this));
-        if (!report.average.complete) {
-            ATOLL_TRY(catch_up(context, *this, CatchUp::after_incomplete_round));
-        }
+        ATOLL_TRY(end_round(context, *this, report));
     }
     return {};
 }

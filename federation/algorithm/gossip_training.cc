@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "federation/algorithm/steps.h"
-#include "federation/catch_up.h"
 #include "federation/names.h"
 #include "federation/shared_state.h"
 #include "model/optim/optimizer.h"
@@ -34,14 +33,7 @@ Status GossipTraining::run(Context& context) {
                                    [this](Worker& local) { return local_step(local); }));
         ATOLL_TRY(mix(context, report));
         ++round_;
-
-        publish_state(context.host, *this);
-        report.round = round_;
-        report.step = worker.step();
-        ATOLL_TRY(context.observer.on_round(report, *this));
-        if (!report.average.complete) {
-            ATOLL_TRY(catch_up(context, *this, CatchUp::after_incomplete_round));
-        }
+        ATOLL_TRY(end_round(context, *this, report));
     }
     return {};
 }

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "federation/catch_up.h"
+#include "federation/shared_state.h"
 
 namespace Atoll::federation {
 
@@ -72,6 +74,15 @@ Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end
     report.train_loss = report.steps > 0 ? loss_sum / static_cast<double>(report.steps) : std::nan("");
     report.compute_seconds += context.host.now() - start;
     return {};
+}
+
+Status end_round(Context& context, Algorithm& algorithm, RoundReport& report) {
+    publish_state(context.host, algorithm);
+    report.round = algorithm.round();
+    report.step = context.worker.step();
+    ATOLL_TRY(context.observer.on_round(report, algorithm));
+    if (report.average.complete) return {};
+    return catch_up(context, algorithm, CatchUp::after_incomplete_round);
 }
 
 Status check_finite(std::span<const float> update, std::uint64_t step) {

@@ -25,6 +25,11 @@ using TakeStep = std::function<Result<StepResult>(Worker& worker)>;
 [[nodiscard]] Status take_inner_steps(Context& context, std::uint64_t round, std::uint64_t end,
                                       RoundReport& report, const TakeStep& take_step = &Worker::inner_step);
 
+// What ends a round of the algorithms that go through them together: publishes the state, tells the observer
+// (with round and step of the report filled in) and, after an incomplete exchange, asks a peer where it
+// stands. Errors: the observer's; interrupted.
+[[nodiscard]] Status end_round(Context& context, Algorithm& algorithm, RoundReport& report);
+
 // Errors (failed): a value is not finite; the parameters diverged at `step`.
 [[nodiscard]] Status check_finite(std::span<const float> update, std::uint64_t step);
 

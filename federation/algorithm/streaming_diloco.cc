@@ -20,7 +20,6 @@
 #include "federation/algorithm/diloco.h"
 #include "federation/algorithm/entries.h"
 #include "federation/algorithm/steps.h"
-#include "federation/catch_up.h"
 #include "federation/fragments.h"
 #include "federation/shared_state.h"
 
@@ -62,14 +61,7 @@ class StreamingDiloco final : public Algorithm {
             phase_ = kIdle;
             ++round_;
             if (round_ == rounds()) restart_from_anchor(worker);
-
-            publish_state(context.host, *this);
-            report.round = round_;
-            report.step = worker.step();
-            ATOLL_TRY(context.observer.on_round(report, *this));
-            if (!report.average.complete) {
-                ATOLL_TRY(catch_up(context, *this, CatchUp::after_incomplete_round));
-            }
+            ATOLL_TRY(end_round(context, *this, report));
         }
         return {};
     }

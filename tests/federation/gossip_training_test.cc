@@ -355,8 +355,8 @@ TEST(GossipTraining, Under_lost_messages_and_with_a_late_joiner_all_finish_neare
         for (std::size_t i = 0; i < kMembers; ++i) {
             ASSERT_TRUE(cluster[i].status->ok()) << name << ": " << cluster[i].status->error().message;
         }
-        // From 1 at the start. Without losses 0.015 remain (0.32 in qg_dsgdm, whose momentum still carries the
-        // joiner's arrival). A lost share makes members wait and fall behind, and a member that adopts a
+        // From 1 at the start. Without losses 0.015 remain (0.32 in qg_dsgdm, whose momentum still carries
+        // the joiner's arrival). A lost share makes members wait and fall behind, and a member that adopts a
         // neighbour's parameters leaves out steps on its own data: a bias of 0.2 to 0.5.
         EXPECT_LT(error_of_mean(cluster), 0.6) << name;
     }
