@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "model/grow.h"
 #include "model/io/checkpoint.h"
 #include "model/io/hf_folder.h"
+#include "model/optim/moments.h"
 #include "model/transformer.h"
 #include "node/command.h"
 #include "node/config.h"
@@ -49,32 +51,55 @@ std::vector<float> probe(kernels::Ops& ops, const model::ModelConfig& config,
     return logits;
 }
 
-// AdamW's moments of a checkpoint in the middle of a run, grown, with the state they belong to.
-struct Moments {
+// AdamW's moments in the format in which the checkpoint has them (optimizer.state), and what belongs to them.
+struct GrownState {
     std::uint64_t step = 0;
     std::string state_json;
-    kernels::FlatBuffer first, second;
+    model::Moments moments;
 };
 
-Result<std::optional<Moments>> grow_moments(const fs::path& folder, const model::HfModel& from,
-                                            const model::ModelConfig& to, std::size_t size) {
+model::Moments adamw_moments(model::StateFormat format, const kernels::Layout& layout) {
+    return {format, model::decay_ranges(layout), {{"m"}, {"v", model::Sign::positive}}};
+}
+
+model::StateFormat format_of(const model::Checkpoint& checkpoint) {
+    if (checkpoint.has_vector("optimizer.m.bf16")) return model::StateFormat::bf16;
+    if (checkpoint.has_vector("optimizer.m.int8")) return model::StateFormat::int8;
+    return model::StateFormat::fp32;
+}
+
+// Of a checkpoint in the middle of a run; nothing if there are no such moments.
+Result<std::optional<GrownState>> grow_moments(const fs::path& folder, const model::HfModel& from,
+                                               const model::ModelConfig& to, const kernels::Layout& layout) {
     const auto checkpoint = model::Checkpoint::open(folder);
     if (!checkpoint) {
         if (checkpoint.error().code == ErrorCode::corrupt && fs::exists(folder / "DONE"))
             return checkpoint.error();
-        return std::optional<Moments>{};  // a plain Hugging Face folder
+        return std::optional<GrownState>{};  // a plain Hugging Face folder
     }
     auto state = nlohmann::json::parse(checkpoint->state_json(), nullptr, false);
     if (!state.is_object() || state.value("optimizer", "") != "adamw" || checkpoint->step() == 0)
-        return std::optional<Moments>{};
+        return std::optional<GrownState>{};
     state["round"] = 0;
-    Moments moments{checkpoint->step(), state.dump(), kernels::FlatBuffer(size), kernels::FlatBuffer(size)};
-    kernels::FlatBuffer small(from.layout.size());
-    ATOLL_TRY(checkpoint->read_vector("optimizer.m", small.span()));
-    model::grow_moment(from.config, to, model::Moment::first, small.span(), moments.first.span());
-    ATOLL_TRY(checkpoint->read_vector("optimizer.v", small.span()));
-    model::grow_moment(from.config, to, model::Moment::second, small.span(), moments.second.span());
-    return std::optional<Moments>(std::move(moments));
+
+    const model::StateFormat format = format_of(*checkpoint);
+    model::Moments small = adamw_moments(format, from.layout);
+    for (const auto& vector : small.state())
+        ATOLL_TRY(checkpoint->read_vector("optimizer." + vector.name, vector.values));
+    GrownState grown{checkpoint->step(), state.dump(), adamw_moments(format, layout)};
+    const auto step = static_cast<std::int64_t>(grown.step);
+    constexpr std::array kMoments = {model::Moment::first, model::Moment::second};
+    for (std::size_t k = 0; k < kMoments.size(); ++k) {
+        kernels::FlatBuffer before(from.layout.size()), after(layout.size());
+        small.visit(step, [&](const model::DecayRange& part, const model::Moments::Pointers& values) {
+            std::copy_n(values[k], part.size, before.data() + part.offset);
+        });
+        model::grow_moment(from.config, to, kMoments[k], before.span(), after.span());
+        grown.moments.visit(step, [&](const model::DecayRange& part, const model::Moments::Pointers& values) {
+            std::copy_n(after.data() + part.offset, part.size, values[k]);
+        });
+    }
+    return std::optional<GrownState>(std::move(grown));
 }
 
 // A trained model to a larger one: a folder of checkpoints for train --init, --resume-from and node --init.
@@ -110,7 +135,7 @@ class GrowCommand : public Command {
         const kernels::Layout layout = model::make_layout(to);
         kernels::FlatBuffer large(layout.size());
         model::grow_parameters<float>(small.config, to, growth_, small.parameters.span(), large.span());
-        ATOLL_ASSIGN(const auto moments, grow_moments(folder, small, to, layout.size()));
+        ATOLL_ASSIGN(auto moments, grow_moments(folder, small, to, layout));
         ATOLL_ASSIGN(const auto ops, kernels::make_ops(config->local.device, compute_threads(config->local)));
         const double difference = compare(*ops, small, to, large.span());
         ATOLL_ASSIGN(const fs::path written, write(folder, to, layout, large.span(), moments));
@@ -141,7 +166,7 @@ class GrowCommand : public Command {
     }
 
     Result<fs::path> write(const fs::path& from, const model::ModelConfig& to, const kernels::Layout& layout,
-                           std::span<const float> parameters, const std::optional<Moments>& moments) const {
+                           std::span<const float> parameters, std::optional<GrownState>& moments) const {
         std::error_code code;
         const fs::path tokenizer = from / "tokenizer.json";
         model::CheckpointContent content{.step = 0,
@@ -153,8 +178,8 @@ class GrowCommand : public Command {
         if (moments) {
             content.step = moments->step;
             content.state_json = moments->state_json;
-            content.vectors = {{"optimizer.m", moments->first.span()},
-                               {"optimizer.v", moments->second.span()}};
+            for (const auto& vector : moments->moments.state())
+                content.vectors.push_back({"optimizer." + vector.name, vector.values});
         }
         return model::save_checkpoint(out_, content, {});
     }

@@ -94,6 +94,18 @@ TEST_F(Cli, A_grown_model_computes_the_same_and_goes_on_with_its_optimizer) {
                             object["hash"].get<std::string>());
     ASSERT_EQ(anew.exit_code, 0) << anew.error;
 
+    for (const std::string format : {"bf16", "int8"}) {
+        const std::string kept = "--set optimizer.state=" + format + " ";
+        ASSERT_EQ(train(kept + "--steps 10 --out small-" + format).exit_code, 0);
+        const Said packed = atoll("grow --model small-" + format + " --width 64 --depth 2 --out grown-" +
+                                  format + " --json --quiet");
+        ASSERT_EQ(packed.exit_code, 0) << packed.error;
+        EXPECT_EQ(packed.json()["optimizer_state"], true);
+        const Said further =
+            train(wide + kept + "--steps 20 --out large-" + format + " --resume-from grown-" + format);
+        EXPECT_EQ(further.exit_code, 0) << further.error;
+    }
+
     EXPECT_EQ(atoll("grow --model small --width 80 --out x --quiet").exit_code, 2);
     EXPECT_THAT(atoll("grow --model small --width 80 --out x --quiet").error,
                 HasSubstr("--width 80: expected a multiple of the model's width (32)"));
