@@ -18,6 +18,10 @@ namespace Atoll::gossip {
 class Activity {
   public:
     virtual ~Activity() = default;
+    // Waits for it to return. A simulated machine may be switched off meanwhile, which ends the waiting
+    // activity too, and a destructor cannot be left that way: wait here first wherever the wait is part of
+    // the work.
+    virtual void join() = 0;
 };
 
 class Host {

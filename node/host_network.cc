@@ -31,7 +31,10 @@ class Thread : public gossip::Activity {
     Thread(const std::string& name, std::function<void()> body) : thread_(std::move(body)) {
         pthread_setname_np(thread_.native_handle(), name.substr(0, kThreadNameMax).c_str());
     }
-    ~Thread() override { thread_.join(); }
+    ~Thread() override { join(); }
+    void join() override {
+        if (thread_.joinable()) thread_.join();
+    }
 
   private:
     std::thread thread_;

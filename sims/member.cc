@@ -226,6 +226,7 @@ Status Member::train(std::uint64_t incarnation, gossip::Host& host) {
     const Status status = session->run(
         observer, never, incarnation == 0 ? federation::JoinMode::first : federation::JoinMode::late);
     stop(host);
+    if (membership_activity) membership_activity->join();
     membership_activity.reset();
     ATOLL_TRY(status);
     final_parameters_.assign(worker.parameters().begin(), worker.parameters().end());

@@ -239,6 +239,7 @@ class SimulatedActivity : public gossip::Activity {
         // When the machine was switched off both actors are being destroyed: nothing to wait for.
         if (machine_->is_on()) actor_->join();
     }
+    void join() override { actor_->join(); }
 
   private:
     s4u::ActorPtr actor_;

@@ -157,8 +157,8 @@ class StreamingDiloco final : public Algorithm {
             }
             const Status trained = take_inner_steps(context, round_, applied_step(round_), report);
             const double start = context.host.now();
-            activity
-                .reset();  // waits: whatever becomes of this run, nobody else may touch the vectors before
+            // Whatever becomes of this run, nobody else may touch the vectors before.
+            if (activity) activity->join();
             report.exchange_seconds = context.host.now() - start;
             if (phase_ == kUnderWay && outcome_->ok()) phase_ = kAveraged;
             ATOLL_TRY(trained);

@@ -150,6 +150,7 @@ class MemoryNetwork::NodeActivity : public gossip::Activity {
   public:
     NodeActivity(MemoryNetwork& network, Task& task) : network_(network), task_(task) {}
     ~NodeActivity() override { network_.join(task_); }
+    void join() override { network_.join(task_); }
 
   private:
     MemoryNetwork& network_;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "federation/algorithm/algorithm.h"
 #include "base/options.h"
 #include "model/architecture.h"
 #include "tests/sims/in_child.h"
@@ -76,6 +77,21 @@ TEST(Experiment, Churn_and_loss_end_in_reasons_not_in_hangs) {
     EXPECT_LT(churned["val_loss"],
               quiet["val_loss"].get<double>() + 0.05 * quiet["val_loss_start"].get<double>());
     EXPECT_LT(churned["consensus_distance"], 0.3);
+}
+
+// Machines are switched off in the middle of everything that an algorithm does at the same time.
+TEST(Experiment, Every_algorithm_survives_machines_that_go_and_come) {
+    for (const auto& entry : federation::algorithms()) {
+        std::vector<std::string> changes = {"algorithm.name=" + std::string(entry.name)};
+        if (entry.name.find("dsgd") != std::string_view::npos || entry.name == "gradient_tracking") {
+            const bool momentum = entry.name.find("dsgdm") != std::string_view::npos;
+            changes.insert(changes.end(), {"optimizer.name=sgd", "optimizer.weight_decay=0",
+                                           momentum ? "optimizer.beta1=0.5" : "optimizer.beta1=0"});
+        }
+        const auto churned = run_file("churn.toml", changes);
+        EXPECT_EQ(churned["faults"].size(), 5U) << entry.name;
+        EXPECT_LT(churned["val_loss"], churned["val_loss_start"]) << entry.name;
+    }
 }
 
 // Unequal machines on slow links: rounds of H steps are as slow as the slowest machine, those of H_w steps
