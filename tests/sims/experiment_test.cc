@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "federation/algorithm/algorithm.h"
 #include "base/options.h"
+#include "federation/algorithm/algorithm.h"
 #include "model/architecture.h"
 #include "tests/sims/in_child.h"
 
