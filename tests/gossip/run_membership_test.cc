@@ -23,6 +23,9 @@ class ScriptedHost : public Host {
         PeerId to;
         Body body;
     };
+    struct Returned final : Activity {
+        void join() override {}
+    };
     PeerId self_id;
     double clock = 0;
     double stop_at = 10;
@@ -37,7 +40,7 @@ class ScriptedHost : public Host {
     bool stopping() const override { return clock >= stop_at; }
     std::unique_ptr<Activity> spawn(std::string, std::function<void()> body) override {
         body();
-        return std::make_unique<Activity>();
+        return std::make_unique<Returned>();
     }
     void connect(const PeerId& peer, const std::string& address) override { connected[peer] = address; }
     void disconnect(const PeerId& peer) override { connected.erase(peer); }
