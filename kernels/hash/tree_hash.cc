@@ -8,120 +8,221 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
+// BLAKE3 (O'Connor, Aumasson, Neves, Wilcox-O'Hearn, 2020), section 2: constants shared by all targets.
+#ifndef ATOLL_KERNELS_HASH_TREE_HASH_CONSTANTS
+#define ATOLL_KERNELS_HASH_TREE_HASH_CONSTANTS
+namespace Atoll::kernels::blake3 {
+
+constexpr std::uint32_t kIv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+constexpr std::size_t kPermutation[16] = {2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8};
+constexpr std::size_t kRounds = 7;
+
+// The words of the message in the order in which each round takes them: the permutation, applied again and
+// again.
+struct Schedule {
+    std::size_t word[kRounds][16];
+};
+constexpr Schedule make_schedule() {
+    Schedule schedule{};
+    for (std::size_t i = 0; i < 16; ++i) schedule.word[0][i] = i;
+    for (std::size_t round = 1; round < kRounds; ++round) {
+        for (std::size_t i = 0; i < 16; ++i) {
+            schedule.word[round][i] = schedule.word[round - 1][kPermutation[i]];
+        }
+    }
+    return schedule;
+}
+constexpr Schedule kSchedule = make_schedule();
+
+constexpr std::size_t kBlockBytes = 64;
+constexpr std::size_t kChunkBytes = 1024;
+enum Flag : std::uint32_t { chunk_start = 1, chunk_end = 2, parent = 4, root = 8 };
+
+using ChainingValue = TreeHash::ChainingValue;
+
+}  // namespace Atoll::kernels::blake3
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace Atoll::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-using Lanes64 = hn::CappedTag<std::uint64_t, 8>;
-using Vec64 = hn::Vec<Lanes64>;
-
-// RFC 7693, section 2.6 and 2.7.
-constexpr std::uint64_t kIv[8] = {0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b,
-                                  0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,
-                                  0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
-constexpr std::uint8_t kSigma[12][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-                                         {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
-                                         {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4},
-                                         {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
-                                         {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13},
-                                         {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
-                                         {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11},
-                                         {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
-                                         {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5},
-                                         {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0},
-                                         {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-                                         {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3}};
-constexpr std::size_t kBlockBytes = 128;
+using namespace blake3;
 
 // Rotations by whole bytes are one shuffle where there is no rotate instruction (before AVX-512).
-template <int kBits>
-HWY_INLINE Vec64 rotate(Vec64 v) {
+template <int kBits, class D, class V = hn::Vec<D>>
+HWY_INLINE V rotate([[maybe_unused]] D d, V v) {
 #if HWY_TARGET > HWY_AVX3 && HWY_TARGET != HWY_SCALAR
-    const hn::Repartition<std::uint8_t, Lanes64> bytes;
-    alignas(16) static constexpr std::uint8_t kBy16[16] = {2,  3,  4,  5,  6,  7,  0, 1,
-                                                           10, 11, 12, 13, 14, 15, 8, 9};
-    alignas(16) static constexpr std::uint8_t kBy24[16] = {3,  4,  5,  6,  7,  0, 1, 2,
-                                                           11, 12, 13, 14, 15, 8, 9, 10};
-    const hn::Repartition<std::uint32_t, Lanes64> words;
-    const Lanes64 d;
-    if constexpr (kBits == 32) return hn::BitCast(d, hn::Shuffle2301(hn::BitCast(words, v)));
-    if constexpr (kBits == 24)
-        return hn::BitCast(d, hn::TableLookupBytes(hn::BitCast(bytes, v), hn::LoadDup128(bytes, kBy24)));
-    if constexpr (kBits == 16)
-        return hn::BitCast(d, hn::TableLookupBytes(hn::BitCast(bytes, v), hn::LoadDup128(bytes, kBy16)));
-    if constexpr (kBits == 63) return hn::Or(hn::Add(v, v), hn::ShiftRight<63>(v));
+    if constexpr (kBits == 16 || kBits == 8) {
+        const hn::Repartition<std::uint8_t, D> bytes;
+        alignas(16) static constexpr std::uint8_t kBy16[16] = {2,  3,  0, 1, 6,  7,  4,  5,
+                                                               10, 11, 8, 9, 14, 15, 12, 13};
+        alignas(16) static constexpr std::uint8_t kBy8[16] = {1, 2,  3,  0, 5,  6,  7,  4,
+                                                              9, 10, 11, 8, 13, 14, 15, 12};
+        return hn::BitCast(d, hn::TableLookupBytes(hn::BitCast(bytes, v),
+                                                   hn::LoadDup128(bytes, kBits == 16 ? kBy16 : kBy8)));
+    }
 #endif
     return hn::RotateRight<kBits>(v);
 }
 
-HWY_INLINE void mix(Vec64& a, Vec64& b, Vec64& c, Vec64& d, Vec64 x, Vec64 y) {
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void mix(D d, V& a, V& b, V& c, V& e, V x, V y) {
     a = hn::Add(hn::Add(a, b), x);
-    d = rotate<32>(hn::Xor(d, a));
-    c = hn::Add(c, d);
-    b = rotate<24>(hn::Xor(b, c));
+    e = rotate<16>(d, hn::Xor(e, a));
+    c = hn::Add(c, e);
+    b = rotate<12>(d, hn::Xor(b, c));
     a = hn::Add(hn::Add(a, b), y);
-    d = rotate<16>(hn::Xor(d, a));
-    c = hn::Add(c, d);
-    b = rotate<63>(hn::Xor(b, c));
+    e = rotate<8>(d, hn::Xor(e, a));
+    c = hn::Add(c, e);
+    b = rotate<7>(d, hn::Xor(b, c));
 }
 
-// One block of every lane: `words` holds word w of all lanes at [w * lanes].
-HWY_INLINE void compress(Vec64* h, const std::uint64_t* words, std::uint64_t counter, bool last) {
-    const Lanes64 d;
-    const std::size_t lanes = hn::Lanes(d);
-    Vec64 v[16];
-    for (std::size_t i = 0; i < 8; ++i) {
-        v[i] = h[i];
-        v[i + 8] = hn::Set(d, kIv[i]);
+// The compression function (section 2.2) of one block in every lane: h is the chaining value, before and
+// after.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void compress(D d, V* h, const V* message, V counter_low, V counter_high,
+                         std::uint32_t block_bytes, std::uint32_t flags) {
+    V v[16];  // in registers: hence every loop unrolled
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) v[i] = h[i];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + i] = hn::Set(d, kIv[i]);
+    v[12] = counter_low;
+    v[13] = counter_high;
+    v[14] = hn::Set(d, block_bytes);
+    v[15] = hn::Set(d, flags);
+#pragma GCC unroll 7
+    for (std::size_t round = 0; round < kRounds; ++round) {
+        const std::size_t* word = kSchedule.word[round];
+        mix(d, v[0], v[4], v[8], v[12], message[word[0]], message[word[1]]);
+        mix(d, v[1], v[5], v[9], v[13], message[word[2]], message[word[3]]);
+        mix(d, v[2], v[6], v[10], v[14], message[word[4]], message[word[5]]);
+        mix(d, v[3], v[7], v[11], v[15], message[word[6]], message[word[7]]);
+        mix(d, v[0], v[5], v[10], v[15], message[word[8]], message[word[9]]);
+        mix(d, v[1], v[6], v[11], v[12], message[word[10]], message[word[11]]);
+        mix(d, v[2], v[7], v[8], v[13], message[word[12]], message[word[13]]);
+        mix(d, v[3], v[4], v[9], v[14], message[word[14]], message[word[15]]);
     }
-    v[12] = hn::Xor(v[12], hn::Set(d, counter));
-    if (last) v[14] = hn::Not(v[14]);
-#pragma GCC unroll 12
-    for (std::size_t round = 0; round < 12; ++round) {
-        const auto m = [&](std::size_t i) { return hn::Load(d, words + kSigma[round][i] * lanes); };
-        mix(v[0], v[4], v[8], v[12], m(0), m(1));
-        mix(v[1], v[5], v[9], v[13], m(2), m(3));
-        mix(v[2], v[6], v[10], v[14], m(4), m(5));
-        mix(v[3], v[7], v[11], v[15], m(6), m(7));
-        mix(v[0], v[5], v[10], v[15], m(8), m(9));
-        mix(v[1], v[6], v[11], v[12], m(10), m(11));
-        mix(v[2], v[7], v[8], v[13], m(12), m(13));
-        mix(v[3], v[4], v[9], v[14], m(14), m(15));
-    }
-    for (std::size_t i = 0; i < 8; ++i) h[i] = hn::Xor(h[i], hn::Xor(v[i], v[i + 8]));
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) h[i] = hn::Xor(v[i], v[i + 8]);
 }
 
-// Hashes as many whole leaves from the front of `bytes` as fill the lanes again and again; returns how many.
-std::size_t hash_whole_leaves(const std::byte* bytes, std::size_t leaves, Hash* hashes) {
-    const Lanes64 d;
-    const std::size_t lanes = hn::Lanes(d);
-    if (lanes == 1) return 0;
-    alignas(64) std::uint64_t words[16 * 8];
-    std::size_t done = 0;
-    for (; done + lanes <= leaves; done += lanes) {
-        const std::byte* first = bytes + done * kLeafBytes;
-        Vec64 h[8];
-        for (std::size_t i = 0; i < 8; ++i) h[i] = hn::Set(d, kIv[i]);
-        h[0] = hn::Xor(h[0],
-                       hn::Set(d, std::uint64_t{0x01010020}));  // 32-byte digest, no key, fan-out and depth 1
-        for (std::size_t offset = 0; offset < kLeafBytes; offset += kBlockBytes) {
-            for (std::size_t lane = 0; lane < lanes; ++lane) {
-                std::uint64_t block[16];
-                std::memcpy(block, first + lane * kLeafBytes + offset, kBlockBytes);
-                for (std::size_t w = 0; w < 16; ++w) words[w * lanes + lane] = block[w];
-            }
-            compress(h, words, offset + kBlockBytes, offset + kBlockBytes == kLeafBytes);
-        }
+// One lane, for what is left when the lanes can't be filled.
+void compress_block(ChainingValue& h, const std::byte* block, std::uint64_t counter,
+                    std::uint32_t block_bytes, std::uint32_t flags) {
+    const hn::CappedTag<std::uint32_t, 1> d;
+    using V = hn::Vec<decltype(d)>;
+    std::uint32_t words[16];
+    std::memcpy(words, block, kBlockBytes);
+    V message[16];
+    V state[8];
+    for (std::size_t i = 0; i < 16; ++i) message[i] = hn::Set(d, words[i]);
+    for (std::size_t i = 0; i < 8; ++i) state[i] = hn::Set(d, h[i]);
+    compress(d, state, message, hn::Set(d, static_cast<std::uint32_t>(counter)),
+             hn::Set(d, static_cast<std::uint32_t>(counter >> 32U)), block_bytes, flags);
+    for (std::size_t i = 0; i < 8; ++i) h[i] = hn::GetLane(state[i]);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+
+#if HWY_TARGET <= HWY_AVX2
+using Lanes = hn::CappedTag<std::uint32_t, 8>;
+#else
+using Lanes = hn::CappedTag<std::uint32_t, 4>;
+#endif
+using Vector = hn::Vec<Lanes>;
+
+// Four words of every lane: words [at, at + 4) of the inputs that lie `stride` bytes apart, transposed.
+HWY_INLINE void load_words(const std::byte* input, std::size_t stride, Vector* words) {
+    const Lanes d;
+    const hn::Repartition<std::uint64_t, Lanes> pairs;
+    Vector rows[4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) {
+#if HWY_TARGET <= HWY_AVX2
+        const hn::Half<Lanes> half;
+        const auto quarter = [&](std::size_t lane) {
+            return hn::LoadU(half, reinterpret_cast<const std::uint32_t*>(input + lane * stride));
+        };
+        rows[i] = hn::Combine(d, quarter(i + 4), quarter(i));
+#else
+        rows[i] = hn::LoadU(d, reinterpret_cast<const std::uint32_t*>(input + i * stride));
+#endif
+    }
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, rows[0], rows[1]));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, rows[2], rows[3]));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, rows[0], rows[1]));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, rows[2], rows[3]));
+    words[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+    words[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+    words[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+    words[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+}
+
+// The chaining values of as many inputs as there are lanes, each of `blocks` whole blocks.
+HWY_INLINE void hash_lanes(const std::byte* input, std::size_t stride, std::size_t blocks, Vector counter_low,
+                           Vector counter_high, std::uint32_t flags, std::uint32_t first, std::uint32_t last,
+                           ChainingValue* values) {
+    const Lanes d;
+    Vector h[8];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) h[i] = hn::Set(d, kIv[i]);
+    for (std::size_t block = 0; block < blocks; ++block) {
+        Vector message[16];
+#pragma GCC unroll 4
         for (std::size_t i = 0; i < 4; ++i) {
-            hn::Store(h[i], d, words);
-            for (std::size_t lane = 0; lane < lanes; ++lane) {
-                std::memcpy(hashes[done + lane].data() + i * 8, &words[lane], 8);
-            }
+            load_words(input + block * kBlockBytes + i * 16, stride, message + i * 4);
         }
+        compress(d, h, message, counter_low, counter_high, kBlockBytes,
+                 flags | (block == 0 ? first : 0) | (block + 1 == blocks ? last : 0));
+    }
+    alignas(32) std::uint32_t lanes[8][8];
+    for (std::size_t i = 0; i < 8; ++i) hn::Store(h[i], d, lanes[i]);
+    for (std::size_t lane = 0; lane < hn::Lanes(d); ++lane) {
+        for (std::size_t i = 0; i < 8; ++i) values[lane][i] = lanes[i][lane];
+    }
+}
+
+// The chaining values of `chunks` whole chunks, the first of which is number `first` of the payload; returns
+// how many were done (the lanes are always full).
+std::size_t hash_chunks(const std::byte* input, std::size_t chunks, std::uint64_t first,
+                        ChainingValue* values) {
+    const Lanes d;
+    const std::size_t lanes = hn::Lanes(d);
+    std::size_t done = 0;
+    for (; done + lanes <= chunks; done += lanes) {
+        alignas(32) std::uint32_t low[8];
+        alignas(32) std::uint32_t high[8];
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            low[lane] = static_cast<std::uint32_t>(first + done + lane);
+            high[lane] = static_cast<std::uint32_t>((first + done + lane) >> 32U);
+        }
+        hash_lanes(input + done * kChunkBytes, kChunkBytes, kChunkBytes / kBlockBytes, hn::Load(d, low),
+                   hn::Load(d, high), 0, chunk_start, chunk_end, values + done);
     }
     return done;
 }
+
+// The parents of pairs of chaining values that lie one after another; `values` may be `children`.
+std::size_t hash_parents(const ChainingValue* children, std::size_t parents, ChainingValue* values) {
+    const Lanes d;
+    const std::size_t lanes = hn::Lanes(d);
+    std::size_t done = 0;
+    for (; done + lanes <= parents; done += lanes) {
+        hash_lanes(reinterpret_cast<const std::byte*>(children + 2 * done), kBlockBytes, 1, hn::Zero(d),
+                   hn::Zero(d), parent, 0, 0, values + done);
+    }
+    return done;
+}
+
+#else
+
+std::size_t hash_chunks(const std::byte*, std::size_t, std::uint64_t, ChainingValue*) { return 0; }
+std::size_t hash_parents(const ChainingValue*, std::size_t, ChainingValue*) { return 0; }
+
+#endif
 
 }  // namespace Atoll::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -129,16 +230,89 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace Atoll::kernels {
 
-HWY_EXPORT(hash_whole_leaves);
+HWY_EXPORT(compress_block);
+HWY_EXPORT(hash_chunks);
+HWY_EXPORT(hash_parents);
 
-void hash_leaves(ByteView bytes, std::span<Hash> hashes) {
-    const std::size_t whole = bytes.size() / kLeafBytes;
-    for (std::size_t i = HWY_DYNAMIC_DISPATCH(hash_whole_leaves)(bytes.data(), whole, hashes.data());
-         i < hashes.size(); ++i) {
-        const std::size_t offset = i * kLeafBytes;
-        hashes[i] = blake2b(bytes.subspan(offset, std::min(kLeafBytes, bytes.size() - offset)));
+namespace {
+
+using namespace blake3;
+
+constexpr std::size_t kSubtreeChunks = TreeHash::kSubtreeBytes / kChunkBytes;
+
+// The last compression of a node, not yet done: it is another one for the root (section 2.6).
+struct Node {
+    ChainingValue input;
+    std::array<std::byte, kBlockBytes> block{};
+    std::uint64_t counter = 0;
+    std::uint32_t block_bytes = kBlockBytes;
+    std::uint32_t flags = 0;
+
+    [[nodiscard]] ChainingValue value(std::uint32_t more_flags = 0) const {
+        ChainingValue h = input;
+        HWY_DYNAMIC_DISPATCH(compress_block)(h, block.data(), counter, block_bytes, flags | more_flags);
+        return h;
     }
+};
+
+ChainingValue initial() {
+    ChainingValue value;
+    std::copy(std::begin(kIv), std::end(kIv), value.begin());
+    return value;
 }
+
+// One chunk of at most kChunkBytes (section 2.4).
+Node chunk_node(ByteView chunk, std::uint64_t counter) {
+    Node node{.input = initial(), .counter = counter, .flags = chunk_start};
+    std::size_t at = 0;
+    for (; at + kBlockBytes < chunk.size(); at += kBlockBytes) {
+        std::memcpy(node.block.data(), chunk.data() + at, kBlockBytes);
+        node.input = node.value();
+        node.flags = 0;
+    }
+    node.block.fill(std::byte{0});
+    node.block_bytes = static_cast<std::uint32_t>(chunk.size() - at);
+    if (node.block_bytes > 0) std::memcpy(node.block.data(), chunk.data() + at, node.block_bytes);
+    node.flags |= chunk_end;
+    return node;
+}
+
+Node parent_node(const ChainingValue& left, const ChainingValue& right) {
+    Node node{.input = initial(), .flags = parent};
+    std::memcpy(node.block.data(), left.data(), sizeof(left));
+    std::memcpy(node.block.data() + sizeof(left), right.data(), sizeof(right));
+    return node;
+}
+
+// The top of the tree over at most kSubtreeBytes (section 2.5): joining neighbours level by level, an odd one
+// moving up, gives every left subtree the largest power of two of chunks, as the paper has it.
+Node subtree_node(ByteView bytes, std::uint64_t first_chunk) {
+    const std::size_t chunks = std::max<std::size_t>(1, (bytes.size() + kChunkBytes - 1) / kChunkBytes);
+    const auto chunk = [&](std::size_t i) {
+        const std::size_t at = i * kChunkBytes;
+        return chunk_node(bytes.subspan(at, std::min(kChunkBytes, bytes.size() - at)), first_chunk + i);
+    };
+    if (chunks == 1) return chunk(0);
+    std::array<ChainingValue, kSubtreeChunks> values;
+    for (std::size_t i = HWY_DYNAMIC_DISPATCH(hash_chunks)(bytes.data(), bytes.size() / kChunkBytes,
+                                                           first_chunk, values.data());
+         i < chunks; ++i) {
+        values[i] = chunk(i).value();
+    }
+    std::size_t count = chunks;
+    while (count > 2) {
+        const std::size_t parents = count / 2;
+        for (std::size_t i = HWY_DYNAMIC_DISPATCH(hash_parents)(values.data(), parents, values.data());
+             i < parents; ++i) {
+            values[i] = parent_node(values[2 * i], values[2 * i + 1]).value();
+        }
+        if (count % 2 == 1) values[parents] = values[count - 1];
+        count = parents + count % 2;
+    }
+    return parent_node(values[0], values[1]);
+}
+
+}  // namespace
 
 Hash tree_hash(ByteView bytes) {
     TreeHash hash(bytes);
@@ -147,20 +321,27 @@ Hash tree_hash(ByteView bytes) {
 }
 
 void TreeHash::advance(std::size_t available) {
-    if (available < payload_.size()) available -= available % kLeafBytes;
-    if (available <= hashed_) return;
-    const std::size_t before = leaves_.size();
-    leaves_.resize((available + kLeafBytes - 1) / kLeafBytes);
-    hash_leaves(payload_.subspan(hashed_, available - hashed_), std::span(leaves_).subspan(before));
-    hashed_ = available;
+    // Only with more bytes behind it is a subtree known not to be the last, which finish() takes.
+    while ((subtrees_ + 1) * kSubtreeBytes <= available &&
+           (subtrees_ + 1) * kSubtreeBytes < payload_.size()) {
+        const ByteView bytes = payload_.subspan(subtrees_ * kSubtreeBytes, kSubtreeBytes);
+        ChainingValue value = subtree_node(bytes, subtrees_ * kSubtreeChunks).value();
+        ++subtrees_;
+        for (std::size_t pairs = subtrees_; pairs % 2 == 0; pairs /= 2) {
+            value = parent_node(complete_.back(), value).value();
+            complete_.pop_back();
+        }
+        complete_.push_back(value);
+    }
 }
 
 Hash TreeHash::finish() const {
-    HashStream stream;
-    std::uint64_t size = payload_.size();  // little-endian, as every integer on the wire
-    stream.update(std::as_bytes(std::span(&size, 1)));
-    for (const Hash& leaf : leaves_) stream.update(leaf);
-    return stream.finish();
+    Node node = subtree_node(payload_.subspan(subtrees_ * kSubtreeBytes), subtrees_ * kSubtreeChunks);
+    for (std::size_t i = complete_.size(); i-- > 0;) node = parent_node(complete_[i], node.value());
+    const ChainingValue value = node.value(root);
+    Hash hash;
+    std::memcpy(hash.data(), value.data(), hash.size());
+    return hash;
 }
 
 }  // namespace Atoll::kernels

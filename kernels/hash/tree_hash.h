@@ -1,15 +1,11 @@
-// The tree hash of a payload: BLAKE2b-256 over its length and the BLAKE2b-256 hashes of its leaves. Leaves
-// are independent, so one core hashes as many at once as its vectors have 64-bit lanes (4 on AVX2, 8 on
-// AVX-512): three to four times the speed of one BLAKE2b, which alone would be slower than the encryption of
-// the link it goes through.
-//
-//   leaf i = bytes [i * kLeafBytes, min((i + 1) * kLeafBytes, size))       hash = BLAKE2b(u64 size, leaf
-//   hashes...)
+// The hash that binds a payload to its signed header: BLAKE3 (the published function, so that `b3sum` says
+// the same). Its chunks of 1 KiB are independent, so one core hashes as many at once as its vectors have
+// 32-bit lanes (8 on AVX2): with a serial hash the encryption of the link would wait for the hash.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -17,18 +13,16 @@
 
 namespace Atoll::kernels {
 
-inline constexpr std::size_t kLeafBytes = std::size_t{128} << 10U;
-
-// The hashes of consecutive leaves of `bytes`; the last may be shorter. Precondition: hashes.size() is the
-// number of leaves.
-void hash_leaves(ByteView bytes, std::span<Hash> hashes);
-
 [[nodiscard]] Hash tree_hash(ByteView bytes);
 
-// The same hash, taken while the payload is still arriving: advance() hashes the leaves that have become
+// The same hash, taken while the payload is still arriving: advance() hashes the subtrees that have become
 // complete.
 class TreeHash {
   public:
+    // What is hashed at a time: a whole subtree of BLAKE3's.
+    static constexpr std::size_t kSubtreeBytes = std::size_t{128} << 10U;
+    using ChainingValue = std::array<std::uint32_t, 8>;
+
     explicit TreeHash(ByteView payload) : payload_(payload) {}
     // The first `available` bytes of the payload are there. Never decreases.
     void advance(std::size_t available);
@@ -37,8 +31,8 @@ class TreeHash {
 
   private:
     ByteView payload_;
-    std::size_t hashed_ = 0;
-    std::vector<Hash> leaves_;
+    std::size_t subtrees_ = 0;             // hashed so far; the last of the payload is left to finish()
+    std::vector<ChainingValue> complete_;  // of complete subtrees of falling size, as the bits of subtrees_
 };
 
 }  // namespace Atoll::kernels
