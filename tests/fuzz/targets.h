@@ -1,12 +1,15 @@
 // What the fuzzers feed, and the corpus test replays. Each aborts if a promise is broken.
 #pragma once
 
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "base/check.h"
 #include "gossip/address.h"
 #include "gossip/base64.h"
 #include "gossip/certificate.h"
+#include "gossip/codec/codec.h"
 #include "gossip/validate.h"
 #include "gossip/wire.h"
 #include "gossip/wire/layout.h"
@@ -57,6 +60,23 @@ inline void envelope(ByteView body) {
     const gossip::Envelope& good = *decoded.envelope;
     ATOLL_CHECK(gossip::validate(good.body, good.payload.bytes).ok());
     ATOLL_CHECK(gossip::encode_message(sender, run, good.sequence, good.body, good.payload).ok());
+}
+
+// Two bytes choose the number of values, one the codec, the rest is its payload, at its right length or not.
+// What is accepted is finite; what is refused leaves the output alone.
+inline void codec_payload(ByteView bytes) {
+    if (bytes.size() < 3) return;
+    const auto byte = [&](std::size_t i) { return std::to_integer<std::size_t>(bytes[i]); };
+    const std::size_t count = (byte(0) | byte(1) << 8U) % 10000;
+    const gossip::CodecEntry& entry = gossip::codecs()[byte(2) % gossip::codecs().size()];
+    const auto codec = entry.make({});
+    Bytes payload(bytes.begin() + 3, bytes.end());
+    // A payload that is nearly as long as it should be is made exactly so, for the fuzzer to come further.
+    const std::size_t expected = codec->encoded_bytes(count);
+    if (payload.size() + 64 > expected) payload.resize(expected);
+    std::vector<float> out(count, 3);
+    const bool accepted = codec->decode(payload, out, 1, false).ok();
+    for (const float value : out) ATOLL_CHECK(accepted ? std::isfinite(value) : value == 3);
 }
 
 }  // namespace Atoll::fuzz

@@ -45,9 +45,33 @@ void replay(const std::string& name, void (*target)(ByteView)) {
 }
 
 TEST(FuzzCorpus, Addresses) { replay("address", fuzz::address); }
+TEST(FuzzCorpus, Codec_payloads) { replay("codec_payload", fuzz::codec_payload); }
 TEST(FuzzCorpus, Envelopes) { replay("envelope", fuzz::envelope); }
 TEST(FuzzCorpus, Invites) { replay("invite", fuzz::invite); }
 TEST(FuzzCorpus, Member_records) { replay("member_record", fuzz::member_record); }
+
+// Every codec has a seed: its encoding of 300 values, as the target reads it.
+TEST(FuzzCorpus, Every_codec_has_a_seed_that_still_decodes) {
+    constexpr std::size_t kCount = 300;
+    for (std::size_t i = 0; i < codecs().size(); ++i) {
+        const auto codec = codecs()[i].make({});
+        const std::filesystem::path path = kCorpus / "codec_payload" / std::string(codecs()[i].name);
+        if (std::getenv("WRITE_GOLDEN") != nullptr && !std::filesystem::exists(path)) {
+            std::vector<float> values(kCount);
+            Rng rng(3);
+            for (float& value : values) value = static_cast<float>(rng.normal());
+            Bytes seed = {std::byte{kCount & 255}, std::byte{kCount >> 8}, static_cast<std::byte>(i)};
+            seed.resize(3 + codec->encoded_bytes(kCount));
+            (void)codec->encode(values, {}, std::span(seed).subspan(3), {}, {});
+            std::filesystem::create_directories(path.parent_path());
+            ASSERT_TRUE(write_file(path, seed).ok());
+        }
+        const auto seed = read_file(path, 1U << 20U);
+        ASSERT_TRUE(seed.ok()) << seed.error().message << " (run with WRITE_GOLDEN=1)";
+        std::vector<float> out(kCount);
+        EXPECT_TRUE(codec->decode(ByteView(*seed).subspan(3), out, 1, false).ok()) << codecs()[i].name;
+    }
+}
 
 // Old messages must stay readable: a change of the schema that breaks them shows here. WRITE_GOLDEN=1 writes
 // the seeds of new kinds.
