@@ -226,6 +226,13 @@ void bind_gossip(Options& options, RunConfig& config) {
                 "a gossip exchange never waits longer for a member");
     options.add(kShared, "averaging.norm_ratio_max", &averaging.norm_ratio_max, Range{1, kUnbounded},
                 "refuse a share whose norm is more than so many times the own");
+    options.add(kShared, "averaging.tolerance", &averaging.tolerance, Range{0, 1},
+                "push_sum: mix until no two members that meet differ by more than this fraction of their "
+                "norm; 0 = off");
+    options.add(kShared, "averaging.trim_fraction", &averaging.trim_fraction, Range{0, 0.5},
+                "trimmed_mean: fraction of the members left out at either end of each coordinate");
+    options.add(kShared, "averaging.clip_radius", &averaging.clip_radius, Range{0, kUnbounded},
+                "centered_clip: how far a member can pull; 0 = the radius that holds half of the members");
     options.add(kShared, "topology.name", &config.topology.name, "who sends to whom (atoll list topologies)");
     options.add(kShared, "topology.degree", &config.topology.degree, Range{1, 63},
                 "peers a member sends to at once");

@@ -105,6 +105,9 @@ struct RunConfig {
         std::int64_t stages = 0;  // 0 = the algorithm's own: one, or the topology's period
         double deadline_seconds = 30;
         double norm_ratio_max = 100;
+        double tolerance = 0;        // push_sum: mix until all agree so far; 0 = a fixed number of stages
+        double trim_fraction = 0.2;  // trimmed_mean
+        double clip_radius = 0;      // centered_clip; 0 = follows from the values
     } averaging;
 
     struct TopologyTable {

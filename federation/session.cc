@@ -32,12 +32,16 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                             .interval = config.topology.interval}));
     ATOLL_ASSIGN(const AlgorithmEntry* algorithm,
                  find_entry("algorithm.name", config.algorithm.name, algorithms()));
-    const std::int64_t stages = config.averaging.stages > 0 ? config.averaging.stages : algorithm->stages;
+    const bool as_told = config.averaging.stages > 0 || config.averaging.tolerance > 0;
+    const std::int64_t stages = as_told ? config.averaging.stages : algorithm->stages;
     const gossip::AveragingContext context{.host = host,
                                            .inbox = session->inbox_,
                                            .topology = *session->topology_,
                                            .options = {.deadline_seconds = config.averaging.deadline_seconds,
                                                        .stages = stages,
+                                                       .tolerance = config.averaging.tolerance,
+                                                       .trim_fraction = config.averaging.trim_fraction,
+                                                       .clip_radius = config.averaging.clip_radius,
                                                        .seed = session->seed_,
                                                        .norm_ratio_max = config.averaging.norm_ratio_max}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));

@@ -150,7 +150,7 @@ Status validate_topology(const RunConfig::TopologyTable& topology) {
     return {};
 }
 
-// Keys of the algorithm table that only some algorithms, or outer optimizers, read.
+// Keys that only some algorithms, outer optimizers or averaging schemes read.
 struct Readers {
     std::string_view key;
     std::string_view of;  // the key that names the reader
@@ -169,11 +169,14 @@ const std::vector<Readers>& readers() {
         {"algorithm.dynamic_steps", "algorithm.name", {"diloco", "async_diloco"}},
         {"algorithm.outer_beta2", "algorithm.outer_optimizer", {"adam"}},
         {"algorithm.outer_epsilon", "algorithm.outer_optimizer", {"adam"}},
+        {"averaging.tolerance", "averaging.name", {"push_sum"}},
+        {"averaging.trim_fraction", "averaging.name", {"trimmed_mean"}},
+        {"averaging.clip_radius", "averaging.name", {"centered_clip"}},
     };
     return table;
 }
 
-// Such a key must be as it is by default where nobody reads it: somebody meant another algorithm.
+// Such a key must be as it is by default where nobody reads it: somebody meant another reader.
 Status validate_readers(const RunConfig& config) {
     RunConfig set = config;
     RunConfig defaults;
@@ -182,6 +185,7 @@ Status validate_readers(const RunConfig& config) {
     bind(keys, set);
     bind(default_keys, defaults);
     const auto name_of = [&](std::string_view key) -> const std::string& {
+        if (key == "averaging.name") return config.averaging.name;
         return key == "algorithm.name" ? config.algorithm.name : config.algorithm.outer_optimizer;
     };
     for (const Readers& row : readers()) {
@@ -194,8 +198,48 @@ Status validate_readers(const RunConfig& config) {
     return {};
 }
 
+// The fewest peers that a member hears in a round, among 16 members in two regions.
+std::size_t fewest_heard(const gossip::Topology& topology) {
+    const gossip::Roster roster = gossip::Roster::of_sizes({8, 8});
+    std::size_t fewest = roster.n;
+    for (std::size_t round = 0; round < std::max(topology.period(roster), topology.rounds(roster)); ++round) {
+        for (std::size_t i = 0; i < roster.n; ++i)
+            fewest = std::min(fewest, topology.exchange(roster, i, round).receive.size());
+    }
+    return fewest;
+}
+
+Status validate_averaging(const RunConfig& config) {
+    const auto& averaging = config.averaging;
+    ATOLL_ASSIGN(const gossip::CodecEntry* codec,
+                 find_entry("codec.name", config.codec.name, gossip::codecs()));
+    if (averaging.tolerance > 0 && averaging.tolerance < codec->error_max) {
+        return contradiction(
+            "averaging.tolerance = {} is finer than codec.name = {} rounds: expected at least {:.2g}, or a "
+            "finer codec",
+            averaging.tolerance, codec->name, codec->error_max);
+    }
+    ATOLL_ASSIGN(const gossip::AveragingEntry* entry,
+                 find_entry("averaging.name", averaging.name, gossip::averagings()));
+    if (!entry->robust) return {};
+    if (averaging.name == "trimmed_mean" && codec->sparse) {
+        return contradiction(
+            "averaging.name = trimmed_mean looks at single values and codec.name = {} sends few of them: "
+            "expected another codec, or geometric_median or centered_clip",
+            codec->name);
+    }
+    ATOLL_ASSIGN(const auto topology,
+                 gossip::make_topology(config.topology.name, {.degree = config.topology.degree}));
+    if (fewest_heard(*topology) < 2) {
+        return contradiction(
+            "averaging.name = {} needs a majority but with topology.name = {} and topology.degree = {} a "
+            "member hears one other at a time: expected at least two, as with full",
+            averaging.name, config.topology.name, config.topology.degree);
+    }
+    return {};
+}
+
 Status validate_exchange(const RunConfig& config) {
-    ATOLL_TRY(validate_readers(config));
     const auto& algorithm = config.algorithm;
     ATOLL_ASSIGN(const AlgorithmEntry* entry, find_entry("algorithm.name", algorithm.name, algorithms()));
     if (entry->check != nullptr) ATOLL_TRY(entry->check(config));
@@ -207,7 +251,7 @@ Status validate_exchange(const RunConfig& config) {
             "0 (or the optimizer nesterov)",
             algorithm.outer_optimizer, algorithm.outer_momentum);
     }
-    return validate_topology(config.topology);
+    return {};
 }
 
 Status validate_codec(const RunConfig& config) {
@@ -243,6 +287,9 @@ Status validate(const RunConfig& config) {
     ATOLL_TRY(validate_model(config));
     ATOLL_TRY(validate_schedule(config));
     ATOLL_TRY(validate_codec(config));
+    ATOLL_TRY(validate_topology(config.topology));
+    ATOLL_TRY(validate_readers(config));
+    ATOLL_TRY(validate_averaging(config));
     return validate_exchange(config);
 }
 

@@ -67,6 +67,7 @@ struct MixShare {
     std::uint32_t stage = 0;     // gossip round within the averaging
     std::uint64_t sequence = 0;  // unique per sender and incarnation: duplicates are recognised by it
     double weight = 0;           // push-sum weight carried
+    double disagreement = 0;     // the largest that the sender has heard of (push-sum with a tolerance)
     Hash schedule{};             // the sender's schedule_digest (gossip/topology/digest.h)
     std::vector<SharePart> parts;
 };

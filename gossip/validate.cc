@@ -62,6 +62,8 @@ Status check(const JoinReply& reply, std::uint64_t) {
 Status check(const MixShare& share, std::uint64_t payload) {
     if (!std::isfinite(share.weight) || share.weight < 0)
         return bad(fmt::format("weight {} is not a finite number >= 0", share.weight));
+    if (!(share.disagreement >= 0))
+        return bad(fmt::format("disagreement {} is not a number >= 0", share.disagreement));
     if (share.parts.size() > kSharePartsMax)
         return bad(fmt::format("{} parts, at most {} are allowed", share.parts.size(), kSharePartsMax));
     std::uint64_t bytes = 0;

@@ -9,10 +9,13 @@
 // stochastic, sum_i y_i = sum_i g_i holds after every step. A joiner starts from zero and keeps it true, and
 // so does a member that goes on from the round it left in, with its own y_i and gradient; one that is gone
 // for good leaves its last gradient in the sum.
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "federation/algorithm/entries.h"
 #include "federation/algorithm/gossip_training.h"
+#include "federation/names.h"
 
 namespace Atoll::federation {
 
@@ -57,6 +60,15 @@ std::unique_ptr<Algorithm> make_gradient_tracking(const RunConfig& config, std::
     return std::make_unique<GradientTracking>(config, parameters);
 }
 
-Status check_gradient_tracking(const RunConfig& config) { return check_sgd(config, Momentum::none); }
+Status check_gradient_tracking(const RunConfig& config) {
+    ATOLL_TRY(check_sgd(config, Momentum::none));
+    ATOLL_ASSIGN(const gossip::AveragingEntry* averaging,
+                 find_entry("averaging.name", config.averaging.name, gossip::averagings()));
+    if (!averaging->robust) return {};
+    return Error{ErrorCode::invalid,
+                 fmt::format("averaging.name = {} does not conserve the sum of the trackers, on which "
+                             "algorithm.name = gradient_tracking rests: expected push_sum or all_reduce",
+                             config.averaging.name)};
+}
 
 }  // namespace Atoll::federation

@@ -341,6 +341,12 @@ Status check_syncer_training(const RunConfig& config) {
                                  "neither, its members send to the syncer of each fragment: leave both out",
                                  config.averaging.name, config.topology.name, config.algorithm.name)};
     }
+    if (config.averaging.tolerance != defaults.averaging.tolerance) {
+        return Error{ErrorCode::invalid,
+                     fmt::format("averaging.tolerance = {} but algorithm.name = {} does not read it, its "
+                                 "members do not mix: leave it out",
+                                 config.averaging.tolerance, config.algorithm.name)};
+    }
     return {};
 }
 

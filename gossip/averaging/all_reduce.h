@@ -42,6 +42,11 @@ class AllReduce : public Averaging {
     [[nodiscard]] Result<AverageReport> average(std::uint64_t round, std::span<AveragePart> parts) override;
 
   private:
+    // Fractions of the deadline of a call.
+    static constexpr double kGathering = 0.4;
+    static constexpr double kPatience = 0.25;  // with a member from which nothing comes
+    static constexpr double kTick = 0.01;      // between two requests for what is missing
+
     // A run of values of one part, owned by one member.
     struct Piece {
         std::size_t part = 0;
@@ -69,38 +74,43 @@ class AllReduce : public Averaging {
     enum class Phase { gathering, reducing, voted, deciding, finished };
 
     void begin(std::uint64_t round, std::span<AveragePart> parts);
+    void pump();
+    void tick();
+    void tick_reducing();
+    void handle(const Message& message);
+    void on_chunk(const PeerId& from, const ReduceChunk& chunk, const SharedBytes& payload);
+    void on_request(const PeerId& from, const ReduceRequest& request);
+    void on_view_changed();
+
+    // ---- who takes part (all_reduce_group.cc) ----
     void gather(std::uint32_t attempt);
     void consider_plan(bool in_time);
     void propose(std::vector<PeerId> members);
     void adopt(const ReducePlan& plan, const PeerId& coordinator);
     void make_pieces(const ReducePlan& plan);
-    void pump();
-    void tick();
-    void tick_reducing();
-
-    void handle(const Message& message);
     void on_ready(const PeerId& from, const ReduceReady& ready);
     void on_plan(const PeerId& from, const ReducePlan& plan);
-    void on_chunk(const PeerId& from, const ReduceChunk& chunk, const SharedBytes& payload);
-    void on_request(const PeerId& from, const ReduceRequest& request);
-    void on_vote(const PeerId& from, const ReduceVote& vote);
-    void on_view_changed();
+    [[nodiscard]] PeerId coordinator() const;
+    [[nodiscard]] bool coordinates() const { return coordinator() == context_.host.self(); }
 
+    // ---- what becomes of a piece (all_reduce_pieces.cc) ----
     [[nodiscard]] SharedBytes encode_contribution(std::uint32_t index);
     void sum(std::uint32_t index);
     void publish(std::uint32_t index);
     void take_result(std::uint32_t index, const SharedBytes& payload);
     void completed(std::uint32_t index, ByteView payload);
+
+    // ---- how it ends (all_reduce_votes.cc) ----
+    void on_vote(const PeerId& from, const ReduceVote& vote);
     void decide();
     void commit();
     void fail(const PeerId& culprit, std::string reason);
+    [[nodiscard]] ReduceVote vote(ReduceVerdict verdict) const;
+
     void say(const PeerId& to, Body body) { (void)context_.host.send(to, std::move(body)); }
 
     [[nodiscard]] bool current(std::uint64_t round, std::uint32_t attempt) const;
-    [[nodiscard]] PeerId coordinator() const;
-    [[nodiscard]] bool coordinates() const { return coordinator() == context_.host.self(); }
     [[nodiscard]] std::optional<std::size_t> index_of(const PeerId& peer) const;
-    [[nodiscard]] ReduceVote vote(ReduceVerdict verdict) const;
     void note(std::string reason);
 
     struct Decision {

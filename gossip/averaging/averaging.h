@@ -34,13 +34,19 @@ struct AverageReport {
     std::vector<std::string> reasons;  // if not: who was missing and why, in words
     std::uint64_t bytes_sent = 0;
     double seconds = 0;
+    std::size_t stages = 0;  // gossip exchanges made
 };
 
 struct AveragingOptions {
     double deadline_seconds = 30;  // of one gossip stage
     std::int64_t stages = 0;       // 0: the rounds of the topology (the exact mean where it is exact)
-    std::uint64_t seed = 0;        // the run's: of the codecs' random choices
-    double norm_ratio_max = 100;   // a share whose norm is more than this many times our own is refused
+    // push_sum: stages are made until nobody received anything further from its own values than this fraction
+    // of their norm; `stages` is then the most, 0: enough. 0: off.
+    double tolerance = 0;
+    double trim_fraction = 0.2;   // trimmed_mean: of the values of a coordinate, at either end
+    double clip_radius = 0;       // centered_clip; 0: that of half of the members
+    std::uint64_t seed = 0;       // the run's: of the codecs' random choices
+    double norm_ratio_max = 100;  // a share whose norm is more than this many times our own is refused
 };
 
 class Averaging {
@@ -67,6 +73,8 @@ struct AveragingEntry {
     std::string_view summary;
     std::string_view source;
     std::unique_ptr<Averaging> (*make)(const AveragingContext&);
+    // Bounds what liars can do, and gives up the exact mean for it.
+    bool robust = false;
 };
 
 [[nodiscard]] std::span<const AveragingEntry> averagings();

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
 #include "gossip/averaging/entries.h"
-#include "gossip/codec/seed.h"
 #include "gossip/limits.h"
-#include "gossip/topology/digest.h"
-#include "kernels/quantize/quantize.h"
+#include "gossip/topology/reach.h"
 
 namespace Atoll::gossip {
 
@@ -21,24 +20,32 @@ namespace {
 constexpr std::uint64_t kRoundsAheadMax = 2;
 constexpr std::size_t kHeldPerMember = 4;
 
-double norm_of(std::span<const AveragePart> parts) {
-    double sum = 0;
-    for (const AveragePart& part : parts)
-        sum += kernels::sum_of_squares(part.values.data(), part.values.size());
-    return std::sqrt(sum);
-}
+// Stages that a tolerance may take where averaging.stages does not say: at least so many, and windows.
+constexpr std::size_t kStagesToAgreeMin = 64;
+constexpr std::size_t kWindowsToAgreeMin = 8;
 
 }  // namespace
 
 PushSum::PushSum(const AveragingContext& context)
     : context_(context),
       // Microseconds: a restarted node starts above whatever its earlier incarnation reached.
-      ledger_(context.host.self(), static_cast<std::uint64_t>(context.host.unix_time() * 1e6)) {}
+      ledger_(context.host.self(), static_cast<std::uint64_t>(context.host.unix_time() * 1e6)),
+      packing_(context_, std::numeric_limits<std::size_t>::max()) {}
 
 std::size_t PushSum::stages(const Roster& roster) const {
     if (roster.n < 2) return 0;
-    return context_.options.stages > 0 ? static_cast<std::size_t>(context_.options.stages)
-                                       : context_.topology.rounds(roster);
+    const bool as_told = context_.options.stages > 0 && context_.options.tolerance == 0;
+    return as_told ? static_cast<std::size_t>(context_.options.stages) : context_.topology.rounds(roster);
+}
+
+// A multiple of the topology's rounds, so that every average begins where a period does.
+std::size_t PushSum::stages_max(const Roster& roster) const {
+    if (roster.n < 2 || context_.options.tolerance == 0) return stages(roster);
+    const std::size_t rounds = context_.topology.rounds(roster);
+    const auto told = static_cast<std::size_t>(context_.options.stages);
+    const std::size_t window = stages_until_all_heard(context_.topology, roster, 0);
+    const std::size_t stages = told > 0 ? told : std::max(kStagesToAgreeMin, kWindowsToAgreeMin * window);
+    return (stages + rounds - 1) / rounds * rounds;
 }
 
 Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePart> parts) {
@@ -47,22 +54,22 @@ Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePar
     round_ = round;
     stage_ = 0;
     weight_ = 1;
-    norm_ = norm_of(parts);
+    packing_.begin(round, parts);
     expected_.clear();
     refused_.clear();
     report_ = {.members = context_.inbox.view().size()};
-    if (!std::isfinite(norm_)) {
-        return Error{ErrorCode::invalid,
-                     fmt::format("round {}: our own values contain NaN or infinity, or are too "
-                                 "large; nothing was sent",
-                                 round)};
-    }
+    if (!std::isfinite(packing_.norm())) return own_values_not_finite(round);
     // Alone there is nothing to send, but mass of an earlier round may have come home.
-    stage_count_ = std::max<std::size_t>(stages(context_.inbox.view()), 1);
+    stage_count_ = std::max<std::size_t>(stages_max(context_.inbox.view()), 1);
+    window_end_ = 0;
     ledger_.begin_round(round);
     ledger_.on_view(context_.inbox.view());
     for (Parcel& parcel : ledger_.release(round)) on_share(std::move(parcel));
-    for (; stage_ < stage_count_; ++stage_) ATOLL_TRY(run_stage());
+    for (bool done = false; !done && stage_ < stage_count_; ++stage_) {
+        ATOLL_TRY(run_stage());
+        done = context_.options.tolerance > 0 && agreed();
+    }
+    report_.stages = stage_;
     report_.weight = weight_;
     report_.seconds = context_.host.now() - start;
     parts_ = {};
@@ -71,9 +78,10 @@ Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePar
 
 Status PushSum::run_stage() {
     const double deadline = context_.host.now() + context_.options.deadline_seconds;
-    if (stage_ > 0) norm_ = norm_of(parts_);
+    if (stage_ > 0) packing_.changed();
     drain(deadline);
     const View view = context_.inbox.view();
+    if (stage_ == window_end_ && context_.options.tolerance > 0) begin_window(view);
     const auto me = view.index_of(context_.host.self());
     Exchange exchange;
     if (me && view.size() > 1) {
@@ -107,8 +115,11 @@ PushSum::Kept PushSum::send_shares(const View& view, const Exchange& exchange, d
     Kept kept{.weight = weight_, .payload = {}};
     if (exchange.send.empty()) return kept;
     kept.weight = exchange.keep * weight_;
-    MixShare share{.round = round_, .stage = stage_, .schedule = schedule()};
-    kept.payload = encode_parts(share.parts);
+    MixShare share{.round = round_,
+                   .stage = stage_,
+                   .disagreement = last_disagreement_,
+                   .schedule = packing_.schedule()};
+    kept.payload = packing_.pack(share);
     for (const Edge& edge : exchange.send) {
         const PeerId& peer = view.members[edge.member];
         // Late mass may have made us heavy: what exceeds the weight that a receiver accepts stays here.
@@ -132,27 +143,6 @@ PushSum::Kept PushSum::send_shares(const View& view, const Exchange& exchange, d
     return kept;
 }
 
-SharedBytes PushSum::encode_parts(std::vector<SharePart>& described) {
-    std::size_t bytes = 0;
-    for (const AveragePart& part : parts_) bytes += part.codec->encoded_bytes(part.values.size());
-    // Shared by the messages to all receivers, the ledger and our own parcel; not zeroed, as it is all
-    // written.
-    const std::shared_ptr<std::byte[]> buffer = std::make_shared_for_overwrite<std::byte[]>(bytes);
-    std::size_t at = 0;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const AveragePart& part = parts_[i];
-        const std::span<float> residual =
-            stage_ < part.residuals.size() ? part.residuals[stage_] : std::span<float>{};
-        const std::size_t room = part.codec->encoded_bytes(part.values.size());
-        const CodecSeed seed = codec_seed(context_.options.seed, context_.host.self(), round_, stage_, i);
-        const std::size_t written =
-            part.codec->encode(part.values, residual, {buffer.get() + at, room}, {}, seed);
-        described.push_back({part.codec->wire_id(), part.values.size(), written});
-        at += written;
-    }
-    return {buffer, ByteView(buffer.get(), at)};
-}
-
 Status PushSum::wait_for_shares(double deadline) {
     while (!expected_.empty() && context_.host.now() < deadline) {
         send_reminders();
@@ -170,11 +160,12 @@ Status PushSum::wait_for_shares(double deadline) {
 Status PushSum::fold(const Kept& kept) {
     std::vector<Parcel> parcels = ledger_.collect(round_, stage_);
     std::erase_if(parcels, [&](const Parcel& parcel) {
-        if (fits_parts(parcel.share.parts)) return false;
+        if (packing_.fits(parcel.share)) return false;
         note(fmt::format("mass of round {} is dropped: it has other parts than round {}", parcel.share.round,
                          round_));
         return true;
     });
+    if (context_.options.tolerance > 0) take_disagreement(parcels);
     if (parcels.empty() && kept.payload.empty()) return {};
     if (!kept.payload.empty()) {
         MixShare own{.round = round_, .stage = stage_, .weight = kept.weight};
@@ -265,43 +256,30 @@ std::string PushSum::objection(const Parcel& parcel) {
     if (!(share.weight > 0 && share.weight <= 1)) {
         return fmt::format("weight {} is not within 0 and 1", share.weight);
     }
-    if (!fits_parts(share.parts)) return "its parts differ from ours in number, size or codec";
-    std::size_t bytes = 0;
-    for (const SharePart& part : share.parts) bytes += static_cast<std::size_t>(part.bytes);
-    if (bytes != parcel.payload.size()) {
-        return fmt::format("payload of {} bytes, announced {}", parcel.payload.size(), bytes);
-    }
-    if (std::string reason = schedule_objection(schedule(), share.schedule); !reason.empty()) return reason;
-    return objection_to_values(parcel);
+    return packing_.objection(share, parcel.payload.view());
 }
 
-std::string PushSum::objection_to_values(const Parcel& parcel) {
-    double sum = 0;
-    std::size_t at = 0;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const std::size_t count = parts_[i].values.size();
-        const auto bytes = static_cast<std::size_t>(parcel.share.parts[i].bytes);
-        if (scratch_.size() < count) scratch_ = kernels::FlatBuffer(count);
-        const std::span<float> values = scratch_.span().first(count);
-        const Status decoded =
-            parts_[i].codec->decode(parcel.payload.view().subspan(at, bytes), values, 1, false);
-        if (!decoded.ok()) return decoded.error().message;
-        sum += kernels::sum_of_squares(values.data(), count);
-        at += bytes;
+void PushSum::take_disagreement(std::span<const Parcel> parcels) {
+    for (const Parcel& parcel : parcels) {
+        if (parcel.from == context_.host.self() || parcel.share.round != round_ ||
+            parcel.share.stage != stage_) {
+            continue;
+        }
+        disagreement_ = std::max(disagreement_, packing_.disagreement(parcel.payload.view()));
+        last_disagreement_ = std::max(last_disagreement_, parcel.share.disagreement);
     }
-    const double norm = std::sqrt(sum);
-    if (norm_ > 0 && norm > context_.options.norm_ratio_max * norm_) {
-        return fmt::format("norm {:.3g} is more than {:g} times ours, {:.3g}", norm,
-                           context_.options.norm_ratio_max, norm_);
-    }
-    return "";
 }
 
-bool PushSum::fits_parts(const std::vector<SharePart>& described) const {
-    return std::ranges::equal(described, parts_, [](const SharePart& theirs, const AveragePart& ours) {
-        return theirs.codec == ours.codec->wire_id() && theirs.count == ours.values.size() &&
-               theirs.bytes == ours.codec->encoded_bytes(ours.values.size());
-    });
+void PushSum::begin_window(const View& view) {
+    last_disagreement_ = stage_ > 0 ? disagreement_ : std::numeric_limits<double>::infinity();
+    disagreement_ = 0;
+    const std::size_t length =
+        stages_until_all_heard(context_.topology, view, round_ * stage_count_ + stage_);
+    window_end_ = stage_ + static_cast<std::uint32_t>(length);
+}
+
+bool PushSum::agreed() const {
+    return stage_ + 1 == window_end_ && last_disagreement_ <= context_.options.tolerance;
 }
 
 void PushSum::on_view_changed() {
@@ -334,14 +312,6 @@ void PushSum::note(std::string reason) {
     if (std::ranges::find(report_.reasons, reason) == report_.reasons.end()) {
         report_.reasons.push_back(std::move(reason));
     }
-}
-
-const Hash& PushSum::schedule() {
-    const View& view = context_.inbox.view();
-    auto& [epoch, digest] = schedule_;
-    if (!digest || epoch != view.epoch) digest = schedule_digest(context_.topology, view);
-    epoch = view.epoch;
-    return *digest;
 }
 
 std::unique_ptr<Averaging> make_push_sum(const AveragingContext& context) {

@@ -12,6 +12,12 @@
 // With everyone present all weights are 1 and this is the doubly stochastic mixing of the papers. Whatever
 // happens, the sum of all mass (held by members, or pending between them) stays the same: see Ledger.
 //
+// With a tolerance the members mix until they agree, in windows of as many stages as everybody takes to hear
+// from everybody (after Yadav and Salapaka 2007, who decide by a maximum too). In each window a member notes
+// the largest disagreement between what it received and what it held; in the next one the shares carry the
+// largest that their sender has heard of, so that at its end all know the same maximum, and all stop, or
+// none.
+//
 // One PushSum mixes one stream of vectors: every call passes parts of the same sizes and meaning, since mass
 // that comes late or comes home goes into the next call.
 #pragma once
@@ -21,7 +27,7 @@
 
 #include "gossip/averaging/averaging.h"
 #include "gossip/averaging/ledger.h"
-#include "kernels/flat.h"
+#include "gossip/averaging/packing.h"
 
 namespace Atoll::gossip {
 
@@ -39,10 +45,10 @@ class PushSum : public Averaging {
         SharedBytes payload;  // empty: nothing was sent, the estimate stays as it is in the parts
     };
 
+    [[nodiscard]] std::size_t stages_max(const Roster& roster) const;
     [[nodiscard]] Status run_stage();
     void drain(double deadline);
     [[nodiscard]] Kept send_shares(const View& view, const Exchange& exchange, double deadline);
-    [[nodiscard]] SharedBytes encode_parts(std::vector<SharePart>& described);
     [[nodiscard]] Status wait_for_shares(double deadline);
     [[nodiscard]] Status fold(const Kept& kept);
     // Its bytes are at `at` in every parcel; `resting`: weight of the values as they stand.
@@ -56,16 +62,16 @@ class PushSum : public Averaging {
     void answer(const PeerId& to, MixReceipt receipt);
     // Why a share is not acceptable, in words; empty if it is.
     [[nodiscard]] std::string objection(const Parcel& parcel);
-    [[nodiscard]] std::string objection_to_values(const Parcel& parcel);
-    [[nodiscard]] bool fits_parts(const std::vector<SharePart>& described) const;
     void note(std::string reason);
-    // Of the current view.
-    [[nodiscard]] const Hash& schedule();
+    // Of the shares of this stage, before they are folded in.
+    void take_disagreement(std::span<const Parcel> parcels);
+    void begin_window(const View& view);
+    // At the end of a stage: whether everybody knows that everybody agrees.
+    [[nodiscard]] bool agreed() const;
 
     AveragingContext context_;
     Ledger ledger_;
-    std::pair<std::uint64_t, std::optional<Hash>> schedule_;  // digest, and the epoch it is of
-    kernels::FlatBuffer scratch_;                             // received values, while they are judged
+    Packing packing_;
 
     // Of the call and stage in progress.
     std::span<AveragePart> parts_;
@@ -73,10 +79,14 @@ class PushSum : public Averaging {
     std::size_t stage_count_ = 0;
     std::uint32_t stage_ = 0;
     double weight_ = 1;
-    double norm_ = 0;                                     // of the own estimate
     std::set<PeerId> expected_;                           // whose share of this stage has not come yet
     std::set<std::pair<PeerId, std::uint32_t>> refused_;  // (sender, stage) that came and was not acceptable
     AverageReport report_;
+
+    // The windows of a tolerance.
+    std::uint32_t window_end_ = 0;  // stage after the present window
+    double disagreement_ = 0;       // the largest seen in the present window
+    double last_disagreement_ = 0;  // the largest of the window before that we have heard of
 };
 
 }  // namespace Atoll::gossip

@@ -13,6 +13,12 @@ constexpr std::array kAveragings = {
                    "Kempe, Dobra, Gehrke 2003", make_push_sum},
     AveragingEntry{"all_reduce", "atomic: reduce-scatter and all-gather, shares by measured bandwidth",
                    "Patarasuk, Yuan 2009; Diskin et al. 2021", make_all_reduce},
+    AveragingEntry{"trimmed_mean", "robust: each coordinate without its smallest and largest values",
+                   "Yin et al. 2018, arXiv 1803.01498", make_trimmed_mean, true},
+    AveragingEntry{"centered_clip", "robust: nobody pulls the centre further than a radius",
+                   "Karimireddy, He and Jaggi 2021, arXiv 2012.10333", make_centered_clip, true},
+    AveragingEntry{"geometric_median", "robust: the point with the least sum of distances",
+                   "Pillutla, Kakade and Harchaoui 2022, arXiv 1912.13445", make_geometric_median, true},
 };
 
 }  // namespace

@@ -68,6 +68,7 @@ MixShare read(wire::MixShare::Reader in) {
                    .stage = in.getStage(),
                    .sequence = in.getSequence(),
                    .weight = in.getWeight(),
+                   .disagreement = in.getDisagreement(),
                    .schedule = array_of<32>(in.getSchedule(), "schedule is not 32 bytes")};
     const auto parts = in.getParts();
     if (parts.size() > kSharePartsMax) throw BadField{"too many parts"};

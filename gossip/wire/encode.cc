@@ -56,6 +56,7 @@ void write(wire::Envelope::Builder envelope, const MixShare& share) {
     out.setStage(share.stage);
     out.setSequence(share.sequence);
     out.setWeight(share.weight);
+    out.setDisagreement(share.disagreement);
     out.setSchedule(data_of(share.schedule));
     auto parts = out.initParts(static_cast<unsigned>(share.parts.size()));
     for (unsigned i = 0; i < parts.size(); ++i) {

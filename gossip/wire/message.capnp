@@ -71,6 +71,7 @@ struct MixShare {
   weight @3 :Float64;
   schedule @4 :Data;        # 32 bytes
   parts @5 :List(SharePart);
+  disagreement @6 :Float64; # infinite: not known yet
 }
 
 struct MixReceipt {

@@ -348,6 +348,25 @@ HWY_NOINLINE double SumOfSquares(const float* values, std::size_t count) {
     return sum;
 }
 
+HWY_NOINLINE double SquaredDistance(const float* a, const float* b, std::size_t count) {
+    const hn::CappedTag<double, 8> doubles;
+    const hn::Rebind<float, decltype(doubles)> floats;
+    const std::size_t lanes = hn::Lanes(doubles);
+    auto sum = hn::Zero(doubles);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        const auto x = hn::PromoteTo(doubles, hn::LoadU(floats, a + i));
+        const auto away = hn::Sub(x, hn::PromoteTo(doubles, hn::LoadU(floats, b + i)));
+        sum = hn::MulAdd(away, away, sum);
+    }
+    double total = hn::GetLane(hn::SumOfLanes(doubles, sum));
+    for (; i < count; ++i) {
+        const double away = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        total += away * away;
+    }
+    return total;
+}
+
 }  // namespace Atoll::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -365,6 +384,7 @@ HWY_EXPORT(DequantizeInt4);
 HWY_EXPORT(AllFiniteFp32);
 HWY_EXPORT(AllFiniteBf16);
 HWY_EXPORT(SumOfSquares);
+HWY_EXPORT(SquaredDistance);
 
 void quantize_fp32(const QuantizeInput& input, std::byte* out) {
     HWY_DYNAMIC_DISPATCH(QuantizeFp32)(input, out);
@@ -398,6 +418,10 @@ bool all_finite_bf16(const std::byte* in, std::size_t count) {
 }
 double sum_of_squares(const float* values, std::size_t count) {
     return HWY_DYNAMIC_DISPATCH(SumOfSquares)(values, count);
+}
+
+double squared_distance(const float* a, const float* b, std::size_t count) {
+    return HWY_DYNAMIC_DISPATCH(SquaredDistance)(a, b, count);
 }
 
 bool all_scales_valid(const std::byte* scales, std::size_t count, std::uint16_t scale_max) {

@@ -97,5 +97,7 @@ inline constexpr std::uint16_t kScaleMaxUnit = 0x7F7F;  // e3m0, sign, ternary: 
 
 // Sum of squares, accumulated in double in a fixed order; infinity or NaN if a value is not finite.
 [[nodiscard]] double sum_of_squares(const float* values, std::size_t count);
+// Of the differences, taken in double.
+[[nodiscard]] double squared_distance(const float* a, const float* b, std::size_t count);
 
 }  // namespace Atoll::kernels

@@ -174,8 +174,10 @@ TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_
                 check_completes(run);
             }
         }
-        // Where nobody waits there is no averaging to choose.
-        EXPECT_TRUE(!met.empty() || !GetParam().synchronous) << gossip::averagings()[a].name;
+        // Where nobody waits there is no averaging to choose; what rests on a sum that mixing conserves
+        // refuses the robust schemes.
+        EXPECT_TRUE(!met.empty() || !GetParam().synchronous || gossip::averagings()[a].robust)
+            << gossip::averagings()[a].name;
     }
 }
 

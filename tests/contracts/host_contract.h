@@ -50,6 +50,10 @@ struct HostCase {
 
 [[nodiscard]] std::span<const HostCase> host_contract();
 
+// A case in a file of its own.
+inline constexpr std::size_t kAveragingHosts = 4;
+void averages_are_the_same_bits_on_every_host(HostFixture& fixture, Findings& findings);
+
 // Instantiated once an implementation:
 //   INSTANTIATE_TEST_SUITE_P(Network, HostContract, testing::ValuesIn(host_cases(make)), host_case_name);
 struct HostContractParameter {

@@ -289,6 +289,7 @@ constexpr HostCase kCases[] = {
     {"StoppingWakesWhoeverWaits", 2, stopping_wakes_whoever_waits},
     {"ActivitiesRunBesideAndAreJoined", 2, activities_run_beside_and_are_joined},
     {"TrafficIsCounted", 2, traffic_is_counted},
+    {"AveragesAreTheSameBitsOnEveryHost", kAveragingHosts, averages_are_the_same_bits_on_every_host},
 };
 
 }  // namespace

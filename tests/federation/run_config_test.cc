@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gossip/topology/topology.h"
+
 namespace Atoll::federation {
 namespace {
 
@@ -155,6 +157,71 @@ TEST(RunConfig, Contradictions_name_both_keys) {
     config = {};
     config.model.heads = 3;
     EXPECT_THAT(failure(config), HasSubstr("model."));
+}
+
+TEST(RunConfig, Averaging_keys_that_nothing_reads_are_refused) {
+    RunConfig config;
+    config.averaging.trim_fraction = 0.3;
+    EXPECT_EQ(
+        failure(config),
+        "averaging.trim_fraction = 0.3 but averaging.name = push_sum does not read it: leave it out, or "
+        "choose trimmed_mean");
+    config = {};
+    config.averaging.clip_radius = 2;
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("averaging.clip_radius = 2"), HasSubstr("centered_clip")));
+    config = {};
+    config.averaging.tolerance = 0.01;
+    EXPECT_TRUE(validate(config).ok());
+    config.averaging.name = "all_reduce";
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("averaging.tolerance = 0.01"), HasSubstr("push_sum")));
+    config.averaging.name = "push_sum";
+    config.averaging.tolerance = 1e-3;
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("averaging.tolerance = 0.001"),
+                                       HasSubstr("codec.name = int8_block"), HasSubstr("at least 0.004")));
+}
+
+TEST(RunConfig, A_tolerance_is_for_members_that_mix) {
+    RunConfig config;
+    config.averaging.tolerance = 0.01;
+    config.algorithm.name = "async_diloco";
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("averaging.tolerance = 0.01"), HasSubstr("algorithm.name = async_diloco")));
+}
+
+TEST(RunConfig, Robust_averaging_needs_a_majority_to_hear) {
+    for (const auto& topology : gossip::topologies()) {
+        RunConfig config;
+        config.averaging.name = "geometric_median";
+        config.topology.name = std::string(topology.name);
+        config.topology.degree = std::max<std::int64_t>(topology.degree_min, 1);
+        const bool single = topology.name == "one_peer_exponential" || topology.name == "null_cascade" ||
+                            topology.name == "k_peer_exponential" || topology.name == "base_k" ||
+                            topology.name == "random_match" || topology.name == "hypercube" ||
+                            topology.name == "hierarchical";
+        EXPECT_EQ(validate(config).ok(), !single) << topology.name;
+        if (single) {
+            EXPECT_THAT(failure(config), AllOf(HasSubstr("averaging.name = geometric_median"),
+                                               HasSubstr("topology.name = " + config.topology.name)));
+        }
+    }
+    RunConfig config;
+    config.averaging.name = "trimmed_mean";
+    config.topology.name = "full";
+    EXPECT_TRUE(validate(config).ok());
+    config.codec.name = "topk";
+    EXPECT_THAT(failure(config),
+                AllOf(HasSubstr("averaging.name = trimmed_mean"), HasSubstr("codec.name = topk")));
+    config.averaging.name = "centered_clip";
+    EXPECT_TRUE(validate(config).ok());
+    config = {};
+    config.algorithm.name = "gradient_tracking";
+    config.optimizer.name = "sgd";
+    config.optimizer.beta1 = 0;
+    config.topology.name = "full";
+    EXPECT_TRUE(validate(config).ok()) << validate(config).error().message;
+    config.averaging.name = "trimmed_mean";
+    EXPECT_THAT(failure(config), AllOf(HasSubstr("averaging.name = trimmed_mean"),
+                                       HasSubstr("algorithm.name = gradient_tracking")));
 }
 
 TEST(RunConfig, Text_from_elsewhere_is_checked) {

@@ -85,6 +85,19 @@ TEST(AllReduce, Sends_two_times_n_minus_one_nths_of_the_vector) {
     }
 }
 
+TEST(AllReduce, Sends_the_pieces_of_others_once_and_its_own_to_everybody_in_every_codec) {
+    for (const CodecEntry& entry : codecs()) {
+        const auto codec = entry.make({});
+        for (const std::size_t n : {2U, 4U}) {
+            const std::size_t count = n << 13U;
+            Vectors vectors = random_vectors(n, count);
+            const std::size_t piece = codec->encoded_bytes(count / n);
+            for (const AverageReport& report : all_reduce(vectors, *codec))
+                EXPECT_EQ(report.bytes_sent, (n - 1) * piece + (n - 1) * piece) << entry.name;
+        }
+    }
+}
+
 TEST(AllReduce, Several_pieces_of_each_owner) {
     const auto codec = make_codec("int8_block", {}).value();
     Vectors vectors = random_vectors(2, (1U << 20U) + 77);

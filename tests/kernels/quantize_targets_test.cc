@@ -88,5 +88,20 @@ TEST(Quantize, Sum_of_squares_is_that_of_doubles) {
     }
 }
 
+TEST(Quantize, Squared_distance_is_that_of_doubles) {
+    for (const std::size_t count : {0U, 1U, 7U, 8U, 33U, 10007U}) {
+        Rng rng(count);
+        std::vector<float> a(count);
+        std::vector<float> b(count);
+        double expected = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            a[i] = static_cast<float>(rng.normal());
+            b[i] = static_cast<float>(rng.normal());
+            expected += (double{a[i]} - double{b[i]}) * (double{a[i]} - double{b[i]});
+        }
+        EXPECT_NEAR(squared_distance(a.data(), b.data(), count), expected, 1e-12 * expected);
+    }
+}
+
 }  // namespace
 }  // namespace Atoll::kernels
