@@ -184,7 +184,7 @@ class MemoryNetwork::Node : public gossip::Host {
         }
         if (!connected_.contains(to)) {
             ++traffic_.messages_lost;
-            return Error{ErrorCode::unavailable, "not connected to " + to.short_name()};
+            return Error{ErrorCode::refused, to.short_name() + " is not a peer of this host"};
         }
         traffic_.bytes_sent += message_bytes(message.body, message.payload.size());
         network_.transmit(index_, index_of(to), std::move(message));
