@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <charconv>
+#include <chrono>
 
 namespace Atoll::node {
 
@@ -20,6 +21,12 @@ Result<std::uint64_t> parse_duration(std::string_view text) {
         if (unit != 0 && count <= kSecondsMax / unit) return count * unit;
     }
     return Error{ErrorCode::invalid, fmt::format("{}: expected a duration, as 90s, 30m, 24h or 7d", text)};
+}
+
+std::uint64_t unix_seconds() {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count());
 }
 
 }  // namespace Atoll::node

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -68,6 +70,28 @@ Status Home::save_members(const Hash& id, const std::vector<Bytes>& records) con
     std::string text;
     for (const Bytes& record : records) text += to_hex(ByteView(record)) + "\n";
     return write_file(run(id) / "members", std::string_view(text));
+}
+
+Result<std::uint64_t> Home::next_incarnation(const Hash& id, std::uint64_t unix_seconds) const {
+    // What a start counts from its own time in microseconds (push-sum's share numbers) begins some time after
+    // it: where the clock can't tell the next start apart, it is set an hour after the last.
+    constexpr std::uint64_t kHour = 3600;
+    const auto path = run(id) / "incarnation";
+    std::uint64_t last = 0;
+    if (const auto text = read_text(path, 64)) {
+        const char* const end = text->data() + text->size();
+        if (std::from_chars(text->data(), end, last).ec != std::errc()) {
+            return Error{
+                ErrorCode::corrupt,
+                fmt::format("{} holds no number: write into it the Unix time of this node's last start",
+                            path.string())};
+        }
+    } else if (text.error().code != ErrorCode::not_found) {
+        return text.error();
+    }
+    const std::uint64_t next = unix_seconds >= last ? std::max(unix_seconds, last + 1) : last + kHour;
+    ATOLL_TRY(write_file(path, std::string_view(fmt::format("{}\n", next))));
+    return next;
 }
 
 Status Home::save_running(const Running& running) const {

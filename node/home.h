@@ -2,10 +2,11 @@
 // every run.
 //
 //   node.key  owner.key  node.json (the running node's addresses)
-//   runs/<run id>/  certificate  members  invites  run.toml (what the run agreed on, for a run that was
-//   joined)
+//   runs/<run id>/  certificate  members  invites  incarnation  run.toml (what the run agreed on, for a run
+//   that was joined)
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -38,6 +39,10 @@ class Home {
     // The members known when the node last ran: encoded records, none if there is no file.
     [[nodiscard]] std::vector<Bytes> load_members(const Hash& id) const;
     [[nodiscard]] Status save_members(const Hash& id, const std::vector<Bytes>& records) const;
+
+    // The number of a start of this node in a run: the Unix time in seconds, but above every number given
+    // before, also if the clock has gone back since. Kept before it is returned.
+    [[nodiscard]] Result<std::uint64_t> next_incarnation(const Hash& id, std::uint64_t unix_seconds) const;
 
     // Where the node that runs from this home listens.
     struct Running {

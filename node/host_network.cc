@@ -16,6 +16,7 @@ namespace Atoll::node {
 namespace {
 
 constexpr std::size_t kMailboxMessagesMax = 4096;
+constexpr std::size_t kGuestWindowsMax = 1024;
 constexpr std::size_t kThreadNameMax = 15;  // of Linux
 using Clock = std::chrono::steady_clock;
 
@@ -43,15 +44,7 @@ class Thread : public gossip::Activity {
 }  // namespace
 
 HostNetwork::HostNetwork(const gossip::Identity& identity, NetworkOptions options)
-    : identity_(identity), options_([&options] {
-          if (options.incarnation == 0) {
-              options.incarnation =
-                  static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                                 std::chrono::system_clock::now().time_since_epoch())
-                                                 .count());
-          }
-          return std::move(options);
-      }()) {}
+    : identity_(identity), options_(std::move(options)) {}
 
 Result<std::unique_ptr<HostNetwork>> HostNetwork::start(const gossip::Identity& identity,
                                                         NetworkOptions options) {
@@ -78,8 +71,11 @@ double HostNetwork::now() const {
     return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
+// Not before this start, whatever the clock says.
 double HostNetwork::unix_time() const {
-    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    return std::max(
+        static_cast<double>(options_.incarnation),
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count());
 }
 
 void HostNetwork::sleep(double seconds) {
@@ -158,9 +154,9 @@ void HostNetwork::refuse(std::string_view who, gossip::Refusal refusal, std::str
     ++refusals_[std::string(gossip::refusal_name(refusal))];
 }
 
-bool HostNetwork::first_seen(const gossip::PeerId& sender, std::uint64_t sequence) {
+bool HostNetwork::first_seen(Windows& windows, const gossip::PeerId& sender, std::uint64_t sequence) {
     const std::lock_guard lock(mutex_);
-    return windows_[sender].accept(sequence);
+    return windows[sender].accept(sequence);
 }
 
 void HostNetwork::on_message(const gossip::PeerId& from, ByteView envelope, SharedBytes payload,
@@ -176,7 +172,7 @@ void HostNetwork::on_message(const gossip::PeerId& from, ByteView envelope, Shar
         return refuse(from.short_name(), gossip::Refusal::bad_content,
                       "the payload is not the one that was signed");
     }
-    if (!first_seen(from, decoded.envelope->sequence)) {
+    if (!first_seen(windows_, from, decoded.envelope->sequence)) {
         return refuse(from.short_name(), gossip::Refusal::replayed,
                       fmt::format("number {} again", decoded.envelope->sequence));
     }
@@ -193,7 +189,13 @@ void HostNetwork::on_guest(const std::string& user, ByteView envelope,
                       "only a request to join is expected from the holder of an invite");
     }
     const gossip::PeerId guest = decoded.envelope->sender;
-    if (!first_seen(guest, decoded.envelope->sequence)) {
+    {
+        // The holder of one invite can come as any number of guests. Forgetting them costs little: a request
+        // that is heard again is answered again.
+        const std::lock_guard lock(mutex_);
+        if (guest_windows_.size() >= kGuestWindowsMax) guest_windows_.clear();
+    }
+    if (!first_seen(guest_windows_, guest, decoded.envelope->sequence)) {
         return refuse(user, gossip::Refusal::replayed,
                       fmt::format("number {} again", decoded.envelope->sequence));
     }

@@ -25,7 +25,8 @@ namespace Atoll::node {
 
 struct NetworkOptions {
     Hash run{};
-    std::uint64_t incarnation = 0;  // Unix time of this start: 0 = now
+    // Number of this start, above those of all earlier ones (Home::next_incarnation): about its Unix time.
+    std::uint64_t incarnation = 0;
     TransportOptions transport;
 };
 
@@ -68,7 +69,8 @@ class HostNetwork : public gossip::Host, private Transport::Handler {
                   const std::function<void(const gossip::PeerId&)>& answerable) override;
     void deliver(gossip::Message message);
     void refuse(std::string_view who, gossip::Refusal refusal, std::string_view reason);
-    bool first_seen(const gossip::PeerId& sender, std::uint64_t sequence);
+    using Windows = std::map<gossip::PeerId, gossip::ReplayWindow>;
+    bool first_seen(Windows& windows, const gossip::PeerId& sender, std::uint64_t sequence);
 
     struct Mailbox {
         std::mutex mutex;  // guards messages
@@ -82,9 +84,10 @@ class HostNetwork : public gossip::Host, private Transport::Handler {
     std::mutex sleep_mutex_;
     std::condition_variable woken_;
     std::array<Mailbox, 5> mailboxes_;              // one a gossip::Topic
-    mutable std::mutex mutex_;                      // guards the three below
+    mutable std::mutex mutex_;                      // guards the four below
     std::map<gossip::PeerId, std::uint64_t> sent_;  // messages to each peer: sequence numbers
-    std::map<gossip::PeerId, gossip::ReplayWindow> windows_;
+    Windows windows_;                               // of members
+    Windows guest_windows_;
     std::map<std::string, std::uint64_t> refusals_;
     std::atomic<std::uint64_t> lost_{0};
     Gate gate_;

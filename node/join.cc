@@ -3,9 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "federation/run_config.h"
+#include "node/duration.h"
 #include "node/host_network.h"
 
 namespace Atoll::node {
@@ -14,12 +14,6 @@ namespace {
 
 constexpr double kKnockSeconds = 2;  // between two requests to the same contact
 constexpr double kLookSeconds = 0.1;
-
-std::uint64_t unix_seconds() {
-    return static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-            .count());
-}
 
 Result<Joined> accept(const gossip::JoinReply& reply, const gossip::Invite& invite,
                       const gossip::Certificate& certificate) {
@@ -37,11 +31,9 @@ Result<Joined> accept(const gossip::JoinReply& reply, const gossip::Invite& invi
 
 }  // namespace
 
-Result<Joined> join_run(const gossip::Invite& invite, const gossip::Identity& identity,
+Result<Joined> join_run(const gossip::Invite& invite, const gossip::Identity& identity, const Home& home,
                         const std::string& name, double seconds, const StopToken& stop) {
-    // One second before the node's own start: its incarnation, and so its first message, must be newer than
-    // these.
-    const std::uint64_t incarnation = unix_seconds() - 1;
+    ATOLL_ASSIGN(const std::uint64_t incarnation, home.next_incarnation(invite.grant.run, unix_seconds()));
     ATOLL_TRY(gossip::check_not_expired(invite.grant, static_cast<double>(unix_seconds())));
     const gossip::Certificate certificate = gossip::certify(invite.grant, invite.token, identity.id());
     const gossip::JoinRequest request{

@@ -8,6 +8,7 @@
 #include "base/stop.h"
 #include "gossip/certificate.h"
 #include "gossip/invite.h"
+#include "node/home.h"
 
 namespace Atoll::node {
 
@@ -21,6 +22,7 @@ struct Joined {
 // of the member), corrupt (the configuration is not the invite's), unavailable (nobody answered in
 // `seconds`), interrupted.
 [[nodiscard]] Result<Joined> join_run(const gossip::Invite& invite, const gossip::Identity& identity,
-                                      const std::string& name, double seconds, const StopToken& stop);
+                                      const Home& home, const std::string& name, double seconds,
+                                      const StopToken& stop);
 
 }  // namespace Atoll::node

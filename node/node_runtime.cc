@@ -11,6 +11,7 @@
 #include "federation/session.h"
 #include "gossip/run_membership.h"
 #include "gossip/validate.h"
+#include "node/duration.h"
 #include "node/host_network.h"
 #include "node/http_state.h"
 #include "node/node_observer.h"
@@ -134,10 +135,11 @@ Status Runtime::prepare() {
 
 Status Runtime::open_network() {
     const LocalConfig& local = request_.config.local;
-    ATOLL_ASSIGN(
-        host_,
-        HostNetwork::start(request_.identity,
-                           {.run = run_, .transport = transport_options(local, replica_.trainer->layout())}));
+    ATOLL_ASSIGN(const std::uint64_t incarnation, request_.home.next_incarnation(run_, unix_seconds()));
+    ATOLL_ASSIGN(host_, HostNetwork::start(request_.identity, {.run = run_,
+                                                               .incarnation = incarnation,
+                                                               .transport = transport_options(
+                                                                   local, replica_.trainer->layout())}));
     open_the_door(*host_, request_.home, run_);
     begun_ = host_->now();
     const std::string address = announced_address(local, host_->bound_address());

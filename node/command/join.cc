@@ -43,7 +43,8 @@ class JoinCommand : public Command {
             certificate.ok() && certificate->member == identity.id() && std::filesystem::exists(run_file);
         if (!member) {
             const std::string name = flags_.name.empty() ? identity.id().short_name() : flags_.name;
-            ATOLL_ASSIGN(const Joined joined, join_run(invite, identity, name, seconds_, session.stop()));
+            ATOLL_ASSIGN(const Joined joined,
+                         join_run(invite, identity, home, name, seconds_, session.stop()));
             ATOLL_TRY(write_file(run_file, std::string_view(joined.run_config)));
             ATOLL_TRY(write_file(certificate_file, joined.certificate.encode()));
             certificate = joined.certificate;

@@ -1,11 +1,11 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <filesystem>
 
 #include "base/files.h"
 #include "node/command.h"
+#include "node/duration.h"
 #include "node/home.h"
 #include "node/node_flags.h"
 #include "node/node_runtime.h"
@@ -15,12 +15,6 @@ namespace Atoll::node {
 namespace {
 
 constexpr std::uint64_t kOwnMembershipSeconds = std::uint64_t{10} * 365 * 86400;
-
-std::uint64_t unix_seconds() {
-    return static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-            .count());
-}
 
 class NodeCommand : public Command {
   public:

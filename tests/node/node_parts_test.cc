@@ -35,6 +35,17 @@ class HomeFolder : public testing::Test {
     Hash run_ = blake2b(as_byte_view("run"));
 };
 
+TEST_F(HomeFolder, incarnations_rise_whatever_the_clock_does) {
+    const auto next = [this](std::uint64_t clock) { return home_.next_incarnation(run_, clock).value(); };
+    EXPECT_EQ(next(1'800'000'000), 1'800'000'000U);
+    EXPECT_EQ(next(1'800'000'000), 1'800'000'001U) << "two starts in one second";
+    EXPECT_EQ(next(1'800'000'500), 1'800'000'500U);
+    EXPECT_EQ(next(1'700'000'000), 1'800'004'100U) << "the clock has gone back: an hour after the last";
+    EXPECT_EQ(next(1'800'010'000), 1'800'010'000U);
+    ASSERT_TRUE(write_file(home_.run(run_) / "incarnation", std::string_view("soon\n")).ok());
+    EXPECT_EQ(home_.next_incarnation(run_, 1'800'020'000).error().code, ErrorCode::corrupt);
+}
+
 TEST_F(HomeFolder, remembers_members_and_where_the_node_runs) {
     EXPECT_TRUE(home_.load_members(run_).empty());
     EXPECT_EQ(home_.load_running().error().code, ErrorCode::not_found);
