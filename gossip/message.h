@@ -81,6 +81,11 @@ struct MixReceipt {
 struct MixWithdraw {
     std::uint64_t sequence = 0;
 };
+// "Your share of this stage has not come: if you have sent it, send it again."
+struct MixRequest {
+    std::uint64_t round = 0;
+    std::uint32_t stage = 0;
+};
 
 // ---- mixing (all-reduce, gossip/averaging/all_reduce.h) ----
 struct ReduceReady {  // to the coordinator
@@ -157,9 +162,10 @@ struct StatePublished {  // algorithm -> state server; payload: the encoded stat
     std::uint64_t round = 0;
 };
 
-using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, StateRequest, StateManifest,
-                          StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady, ReducePlan,
-                          ReduceChunk, ReduceRequest, ReduceVote, ViewChanged, ProgressMade, StatePublished>;
+using Body =
+    std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, MixRequest, StateRequest, StateManifest,
+                 StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady, ReducePlan, ReduceChunk,
+                 ReduceRequest, ReduceVote, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
     PeerId sender;  // proven by the host on receipt; filled in by the host on sending

@@ -79,6 +79,7 @@ Status check(const MixReceipt& receipt, std::uint64_t) {
     return check_text("reason", receipt.reason, kReasonBytesMax);
 }
 Status check(const MixWithdraw&, std::uint64_t) { return {}; }
+Status check(const MixRequest&, std::uint64_t) { return {}; }
 Status check(const ReduceReady& ready, std::uint64_t) {
     if (!std::isfinite(ready.bandwidth) || ready.bandwidth < 0)
         return bad(fmt::format("bandwidth {} is not a finite number >= 0", ready.bandwidth));

@@ -15,6 +15,9 @@ namespace {
 // for.
 constexpr std::uint64_t kDecisionsKept = 8192;
 
+// A small question must not make us send without end.
+constexpr unsigned kResentMax = 6;
+
 }  // namespace
 
 bool sums_before(const Parcel& a, const Parcel& b) {
@@ -44,6 +47,16 @@ std::uint64_t Ledger::send(const PeerId& to, MixShare share, SharedBytes payload
 }
 
 void Ledger::unsend(std::uint64_t sequence) { ATOLL_CHECK(pending_.erase(sequence) == 1); }
+
+std::optional<Parcel> Ledger::resend(const PeerId& to, std::uint64_t round, std::uint32_t stage) {
+    const auto it = std::ranges::find_if(pending_, [&](const auto& entry) {
+        const Pending& pending = entry.second;
+        return pending.to == to && pending.parcel.share.round == round && pending.parcel.share.stage == stage;
+    });
+    if (it == pending_.end() || it->second.resent == kResentMax) return std::nullopt;
+    ++it->second.resent;
+    return it->second.parcel;
+}
 
 bool Ledger::on_receipt(const PeerId& from, const MixReceipt& receipt) {
     const auto it = pending_.find(receipt.sequence);

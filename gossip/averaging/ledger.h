@@ -46,6 +46,10 @@ class Ledger {
     std::uint64_t send(const PeerId& to, MixShare share, SharedBytes payload, double deadline);
     // The share never left: it is as if send() had not been called.
     void unsend(std::uint64_t sequence);
+    // The share of (round, stage) that is pending with this peer, to be sent again as it was: a peer that
+    // took the first one knows its sequence. Nothing if there is none, or it has been sent again often
+    // enough.
+    [[nodiscard]] std::optional<Parcel> resend(const PeerId& to, std::uint64_t round, std::uint32_t stage);
     // True if it settled a share that was pending with this peer.
     bool on_receipt(const PeerId& from, const MixReceipt& receipt);
     struct Reminder {
@@ -88,6 +92,7 @@ class Ledger {
         PeerId to;
         Parcel parcel;
         double reminder = 0;
+        unsigned resent = 0;
     };
     struct Sender {
         std::map<std::uint64_t, MixReceipt> decisions;            // by sequence, the newest ones

@@ -30,7 +30,8 @@ PushSum::PushSum(const AveragingContext& context)
     : context_(context),
       // Microseconds: a restarted node starts above whatever its earlier incarnation reached.
       ledger_(context.host.self(), static_cast<std::uint64_t>(context.host.unix_time() * 1e6)),
-      packing_(context_, std::numeric_limits<std::size_t>::max()) {}
+      packing_(context_, std::numeric_limits<std::size_t>::max()),
+      patience_(context_.options.deadline_seconds) {}
 
 std::size_t PushSum::stages(const Roster& roster) const {
     if (roster.n < 2) return 0;
@@ -77,7 +78,8 @@ Result<AverageReport> PushSum::average(std::uint64_t round, std::span<AveragePar
 }
 
 Status PushSum::run_stage() {
-    const double deadline = context_.host.now() + context_.options.deadline_seconds;
+    stage_begin_ = context_.host.now();
+    const double deadline = stage_begin_ + context_.options.deadline_seconds;
     if (stage_ > 0) packing_.changed();
     drain(deadline);
     const View view = context_.inbox.view();
@@ -89,11 +91,12 @@ Status PushSum::run_stage() {
     }
     for (const Edge& edge : exchange.receive) {
         const PeerId& peer = view.members[edge.member];
-        if (!ledger_.took(peer, round_, stage_) && !refused_.contains({peer, stage_})) expected_.insert(peer);
+        if (!ledger_.took(peer, round_, stage_) && !refused_.contains({peer, stage_}))
+            expected_[peer] = {.ask_at = stage_begin_ + patience_.wait(0)};
     }
     const Kept kept = send_shares(view, exchange, deadline);
     ATOLL_TRY(wait_for_shares(deadline));
-    for (const PeerId& peer : expected_) {
+    for (const auto& [peer, awaited] : expected_) {
         note(fmt::format("{} sent nothing for round {} stage {} within {:.1f} s", peer.short_name(), round_,
                          stage_, context_.options.deadline_seconds));
         report_.complete = false;
@@ -146,7 +149,8 @@ PushSum::Kept PushSum::send_shares(const View& view, const Exchange& exchange, d
 Status PushSum::wait_for_shares(double deadline) {
     while (!expected_.empty() && context_.host.now() < deadline) {
         send_reminders();
-        const auto message = context_.inbox.next(std::min(deadline, ledger_.next_reminder()));
+        const double ask_at = ask_again();
+        const auto message = context_.inbox.next(std::min({deadline, ledger_.next_reminder(), ask_at}));
         if (message) handle(*message);
         if (context_.host.stopping()) break;
     }
@@ -218,6 +222,8 @@ void PushSum::handle(const Message& message) {
         }
     } else if (const auto* withdraw = std::get_if<MixWithdraw>(&message.body)) {
         answer(message.sender, ledger_.on_withdraw(message.sender, withdraw->sequence));
+    } else if (const auto* request = std::get_if<MixRequest>(&message.body)) {
+        send_again(message.sender, *request);
     } else if (std::holds_alternative<ViewChanged>(message.body)) {
         on_view_changed();
     }
@@ -230,7 +236,10 @@ void PushSum::on_share(Parcel parcel) {
     const std::size_t held_max = kHeldPerMember * context_.inbox.view().size();
     const bool soon = share.round > round_ && share.round <= round_ + kRoundsAheadMax;
     if (soon && ledger_.hold(parcel, held_max)) return;
-    if (share.round == round_ && share.stage == stage_) expected_.erase(from);
+    if (share.round == round_ && share.stage == stage_) {
+        const auto awaited = expected_.extract(from);
+        if (awaited && awaited.mapped().asked == 0) patience_.saw(context_.host.now() - stage_begin_);
+    }
     if (std::string reason = objection(parcel); !reason.empty()) {
         note(fmt::format("refused a share of {}: {}", from.short_name(), reason));
         report_.complete = false;
@@ -284,7 +293,8 @@ bool PushSum::agreed() const {
 
 void PushSum::on_view_changed() {
     const View& view = context_.inbox.view();
-    std::erase_if(expected_, [&](const PeerId& peer) {
+    std::erase_if(expected_, [&](const auto& entry) {
+        const PeerId& peer = entry.first;
         if (view.index_of(peer)) return false;
         note(fmt::format("{} left during round {} stage {}: {}", peer.short_name(), round_, stage_,
                          view.reason));
@@ -299,6 +309,27 @@ void PushSum::send_reminders() {
          ledger_.reminders(context_.host.now(), context_.options.deadline_seconds)) {
         // If it cannot be sent now, the next reminder tries again.
         (void)context_.host.send(peer, MixWithdraw{sequence});
+    }
+}
+
+double PushSum::ask_again() {
+    const double now = context_.host.now();
+    double next = std::numeric_limits<double>::infinity();
+    for (auto& [peer, awaited] : expected_) {
+        if (awaited.ask_at <= now) {
+            // One that is lost is followed by another.
+            (void)context_.host.send(peer, MixRequest{round_, stage_});
+            awaited.ask_at = now + patience_.wait(++awaited.asked);
+        }
+        next = std::min(next, awaited.ask_at);
+    }
+    return next;
+}
+
+void PushSum::send_again(const PeerId& to, const MixRequest& request) {
+    const auto parcel = ledger_.resend(to, request.round, request.stage);
+    if (parcel && context_.host.send(to, parcel->share, parcel->payload).ok()) {
+        report_.bytes_sent += parcel->payload.size();
     }
 }
 

@@ -22,12 +22,14 @@
 // that comes late or comes home goes into the next call.
 #pragma once
 
+#include <map>
 #include <set>
 #include <utility>
 
 #include "gossip/averaging/averaging.h"
 #include "gossip/averaging/ledger.h"
 #include "gossip/averaging/packing.h"
+#include "gossip/averaging/patience.h"
 
 namespace Atoll::gossip {
 
@@ -59,6 +61,9 @@ class PushSum : public Averaging {
     void on_share(Parcel parcel);
     void on_view_changed();
     void send_reminders();
+    // Asks those for their share again whose time it is; returns when to look again.
+    double ask_again();
+    void send_again(const PeerId& to, const MixRequest& request);
     void answer(const PeerId& to, MixReceipt receipt);
     // Why a share is not acceptable, in words; empty if it is.
     [[nodiscard]] std::string objection(const Parcel& parcel);
@@ -72,14 +77,21 @@ class PushSum : public Averaging {
     AveragingContext context_;
     Ledger ledger_;
     Packing packing_;
+    Patience patience_;
 
     // Of the call and stage in progress.
     std::span<AveragePart> parts_;
     std::uint64_t round_ = 0;
     std::size_t stage_count_ = 0;
     std::uint32_t stage_ = 0;
+    double stage_begin_ = 0;  // host time
     double weight_ = 1;
-    std::set<PeerId> expected_;                           // whose share of this stage has not come yet
+    // A share of this stage that has not come yet.
+    struct Awaited {
+        unsigned asked = 0;
+        double ask_at = 0;
+    };
+    std::map<PeerId, Awaited> expected_;
     std::set<std::pair<PeerId, std::uint32_t>> refused_;  // (sender, stage) that came and was not acceptable
     AverageReport report_;
 

@@ -80,6 +80,7 @@ MixReceipt read(wire::MixReceipt::Reader in) {
     return {in.getSequence(), static_cast<ReceiptKind>(in.getKind()), text_of(in.getReason())};
 }
 MixWithdraw read(wire::MixWithdraw::Reader in) { return {in.getSequence()}; }
+MixRequest read(wire::MixRequest::Reader in) { return {in.getRound(), in.getStage()}; }
 ReduceReady read(wire::ReduceReady::Reader in) {
     return {in.getRound(), in.getAttempt(), in.getInDoubt(), in.getBandwidth(),
             array_of<32>(in.getParts(), "parts is not 32 bytes")};
@@ -128,6 +129,7 @@ std::optional<Body> read_body(wire::Envelope::Reader in) {
         case wire::Envelope::MIX_SHARE: return read(in.getMixShare());
         case wire::Envelope::MIX_RECEIPT: return read(in.getMixReceipt());
         case wire::Envelope::MIX_WITHDRAW: return read(in.getMixWithdraw());
+        case wire::Envelope::MIX_REQUEST: return read(in.getMixRequest());
         case wire::Envelope::REDUCE_READY: return read(in.getReduceReady());
         case wire::Envelope::REDUCE_PLAN: return read(in.getReducePlan());
         case wire::Envelope::REDUCE_CHUNK: return read(in.getReduceChunk());

@@ -74,6 +74,11 @@ void write(wire::Envelope::Builder envelope, const MixReceipt& receipt) {
 void write(wire::Envelope::Builder envelope, const MixWithdraw& withdraw) {
     envelope.initMixWithdraw().setSequence(withdraw.sequence);
 }
+void write(wire::Envelope::Builder envelope, const MixRequest& request) {
+    auto out = envelope.initMixRequest();
+    out.setRound(request.round);
+    out.setStage(request.stage);
+}
 void write(wire::Envelope::Builder envelope, const StateRequest& request) {
     auto out = envelope.initStateRequest();
     out.setManifest(request.manifest);

@@ -26,6 +26,7 @@ struct Envelope {
     reduceChunk @16 :ReduceChunk;
     reduceRequest @17 :ReduceRequest;
     reduceVote @18 :ReduceVote;
+    mixRequest @19 :MixRequest;
   }
 }
 
@@ -82,6 +83,11 @@ struct MixReceipt {
 
 struct MixWithdraw {
   sequence @0 :UInt64;
+}
+
+struct MixRequest {
+  round @0 :UInt64;
+  stage @1 :UInt32;
 }
 
 struct StateRequest {

@@ -58,6 +58,23 @@ TEST(Ledger, A_receipt_counts_once_and_only_from_the_one_who_got_the_share) {
     EXPECT_EQ(ledger.collect(0, 0).size(), 1U);
 }
 
+TEST(Ledger, A_pending_share_is_sent_again_as_it_was_and_not_without_end) {
+    Ledger ledger(peer(0), 10);
+    const auto a = ledger.send(peer(1), {.round = 3, .stage = 1, .weight = 0.25}, {}, 5);
+    EXPECT_FALSE(ledger.resend(peer(2), 3, 1)) << "another's";
+    EXPECT_FALSE(ledger.resend(peer(1), 3, 0)) << "of another stage";
+    std::size_t times = 0;
+    while (const auto again = ledger.resend(peer(1), 3, 1)) {
+        EXPECT_EQ(again->share.sequence, a);
+        EXPECT_EQ(again->share.weight, 0.25);
+        ASSERT_LE(++times, 10U);
+    }
+    EXPECT_GE(times, 3U);
+    EXPECT_TRUE(ledger.on_receipt(peer(1), {a, ReceiptKind::accepted, ""}));
+    EXPECT_FALSE(ledger.resend(peer(1), 3, 1)) << "settled";
+    EXPECT_EQ(ledger.pending(), 0U);
+}
+
 TEST(Ledger, Decisions_are_repeated_not_made_again) {
     Ledger ledger(peer(0), 0);
     EXPECT_FALSE(ledger.decided(peer(1), 4));

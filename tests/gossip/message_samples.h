@@ -41,6 +41,7 @@ inline std::vector<Sample> message_samples() {
          1103},
         {MixReceipt{99, ReceiptKind::refused, "another schedule"}},
         {MixWithdraw{99}},
+        {MixRequest{7, 1}},
         {StateRequest{false, 7, 12}},
         {StateManifest{7, (5ULL << 20U) + 1, 1U << 20U, hash}, 6 * 32},
         {StateChunk{7, 12}, 1U << 20U},

@@ -174,6 +174,39 @@ TEST(PushSumFaults, A_member_lost_at_any_point_ends_in_a_reason_within_the_deadl
     }
 }
 
+TEST(PushSumFaults, A_lost_share_is_asked_for_and_comes_before_the_deadline) {
+    constexpr double kDeadline = 32;
+    MemoryNetwork network({.hosts = 2, .latency_seconds = 0.1});
+    bool lost = false;
+    std::size_t shares = 0;
+    network.set_hook([&](const MemoryNetwork::Departure& departure) -> MemoryNetwork::Fate {
+        if (is_share(departure)) ++shares;
+        if (!is_share(departure) || departure.from != 1 || lost) return {0.0};
+        lost = true;
+        return {};
+    });
+    for (std::size_t i = 0; i < 2; ++i) {
+        network.start(i, "average", [&, i] {
+            Member member(network, i, "full", {.deadline_seconds = kDeadline});
+            for (std::uint64_t round = 0; round < 4; ++round) {
+                std::vector<float> values(4, static_cast<float>(i));
+                const auto report = member.average(round, values);
+                ASSERT_TRUE(report.ok());
+                EXPECT_TRUE(report->complete);
+                for (const float value : values) EXPECT_FLOAT_EQ(value, 0.5F);
+                const double expected = round == 0 && i == 0 ? kDeadline / 4 + 0.2 : 0.1;
+                if (round == 0) {
+                    EXPECT_NEAR(report->seconds, expected, 1e-6);
+                }
+            }
+        });
+    }
+    network.announce_members("start");
+    ASSERT_TRUE(network.run());
+    EXPECT_TRUE(lost);
+    EXPECT_EQ(shares, 9U) << "two a round, and the lost one again";
+}
+
 TEST(PushSumFaults, A_member_that_leaves_the_view_is_not_waited_for) {
     MemoryNetwork network({.hosts = 3});
     double seconds = 0;
