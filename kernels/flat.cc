@@ -21,7 +21,15 @@ std::size_t mapped_bytes(std::size_t floats) {
     return (bytes + page - 1) / page * page;
 }
 
+// One for the process, set before training begins by whoever chose the device (kernels/device.cc).
+PageSource& page_source() {
+    static PageSource source;
+    return source;
+}
+
 }  // namespace
+
+void set_page_source(const PageSource& source) { page_source() = source; }
 
 std::size_t Layout::add(std::string name, std::vector<std::int64_t> shape) {
     std::size_t count = 1;
@@ -53,6 +61,12 @@ std::string Layout::signature() const {
 
 FlatBuffer::FlatBuffer(std::size_t size) : size_(size) {
     if (size == 0) return;
+    if (page_source().allocate != nullptr) {
+        data_ = static_cast<float*>(page_source().allocate(size * sizeof(float)));
+        release_ = page_source().release;
+        if (data_ == nullptr) throw std::bad_alloc();
+        return;
+    }
     const std::size_t bytes = mapped_bytes(size);
     // Over-allocate by one huge page and trim, so that the buffer starts on a huge-page boundary.
     const std::size_t slack = bytes >= kHugePageBytes ? kHugePageBytes : 0;
@@ -72,16 +86,24 @@ FlatBuffer::FlatBuffer(std::size_t size) : size_(size) {
 }
 
 FlatBuffer::FlatBuffer(FlatBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      release_(std::exchange(other.release_, nullptr)) {}
 
 FlatBuffer& FlatBuffer::operator=(FlatBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(release_, other.release_);
     return *this;
 }
 
 FlatBuffer::~FlatBuffer() {
-    if (data_ != nullptr) ::munmap(data_, mapped_bytes(size_));
+    if (data_ == nullptr) return;
+    if (release_ != nullptr) {
+        release_(data_);
+    } else {
+        ::munmap(data_, mapped_bytes(size_));
+    }
 }
 
 }  // namespace Atoll::kernels

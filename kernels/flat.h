@@ -43,6 +43,15 @@ class Layout {
     std::size_t parameters_ = 0;
 };
 
+// Where buffers take their memory from: the host's own pages, unless the device that computes shares memory
+// of its own with the host (CUDA's managed memory).
+struct PageSource {
+    void* (*allocate)(std::size_t bytes) = nullptr;  // zeroed, 64-byte aligned; nullptr: out of memory
+    void (*release)(void* memory) = nullptr;
+};
+// For all buffers made from now on: a device is chosen before the buffers that it computes with are made.
+void set_page_source(const PageSource& source);
+
 // An owned float buffer: 64-byte aligned, zero-initialised, on huge pages where the kernel gives them,
 // touched once at construction so that no step pays for page faults (docs/benchmarks.md). Movable, not
 // copyable.
@@ -65,6 +74,7 @@ class FlatBuffer {
   private:
     float* data_ = nullptr;
     std::size_t size_ = 0;
+    void (*release_)(void* memory) = nullptr;  // null: the host's pages
 };
 
 }  // namespace Atoll::kernels

@@ -25,11 +25,12 @@ Result<std::unique_ptr<model::Tokenizer>> tokenizer_of(const std::filesystem::pa
 
 Result<Sample> sample_text(const std::filesystem::path& model_path, const SampleRequest& request,
                            const LocalConfig& local, const StopToken& stop) {
+    // First, so that the model is in memory that the device sees (kernels/flat.h).
+    ATOLL_ASSIGN(const auto ops, kernels::make_ops(local.device, compute_threads(local)));
     ATOLL_ASSIGN(const auto folder, find_model(model_path));
     ATOLL_ASSIGN(const model::HfModel model, model::import_hf(folder));
     ATOLL_ASSIGN(const auto tokenizer, tokenizer_of(folder, model.config.vocabulary));
     ATOLL_ASSIGN(const auto prompt, tokenizer->encode(request.prompt));
-    ATOLL_ASSIGN(const auto ops, kernels::make_ops(local.device, compute_threads(local)));
     model::Generator generator(*ops, model.config, model.parameters.span());
     const model::GenerateOptions options{
         .tokens = request.tokens,

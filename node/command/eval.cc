@@ -34,6 +34,8 @@ class EvalCommand : public Command {
 
     Result<Outcome> run(Session& session) override {
         ATOLL_ASSIGN(const auto config, load_config(session.flags()));
+        // First, so that the model is in memory that the device sees (kernels/flat.h).
+        ATOLL_ASSIGN(const auto ops, kernels::make_ops(config->local.device, compute_threads(config->local)));
         ATOLL_ASSIGN(const auto folder, find_model(model_));
         ATOLL_ASSIGN(const model::HfModel model, model::import_hf(folder));
         model::LoaderOptions source;
@@ -41,7 +43,6 @@ class EvalCommand : public Command {
         source.vocabulary = model.config.vocabulary;
         source.held_out = config->run.data.held_out;
         ATOLL_ASSIGN(const auto loader, model::Loader::open(source));
-        ATOLL_ASSIGN(const auto ops, kernels::make_ops(config->local.device, compute_threads(config->local)));
 
         model::TokenBatch batch{config->run.optimizer.batch_sequences, model.config.context, {}, {}};
         if (loader->held_out_count(batch.batch, batch.sequence) == 0) batch.batch = 1;

@@ -124,6 +124,8 @@ class GrowCommand : public Command {
     Result<Outcome> run(Session& session) override {
         ATOLL_ASSIGN(const auto config, load_config(session.flags()));
         growth_.seed = static_cast<std::uint64_t>(config->run.run.seed);
+        // First, so that the model is in memory that the device sees (kernels/flat.h).
+        ATOLL_ASSIGN(const auto ops, kernels::make_ops(config->local.device, compute_threads(config->local)));
         ATOLL_ASSIGN(const fs::path folder, find_model(model_));
         ATOLL_ASSIGN(const model::HfModel small, model::import_hf(folder));
         ATOLL_ASSIGN(const model::ModelConfig to, model::grown_config(small.config, growth_));
@@ -136,7 +138,6 @@ class GrowCommand : public Command {
         kernels::FlatBuffer large(layout.size());
         model::grow_parameters<float>(small.config, to, growth_, small.parameters.span(), large.span());
         ATOLL_ASSIGN(auto moments, grow_moments(folder, small, to, layout));
-        ATOLL_ASSIGN(const auto ops, kernels::make_ops(config->local.device, compute_threads(config->local)));
         const double difference = compare(*ops, small, to, large.span());
         ATOLL_ASSIGN(const fs::path written, write(folder, to, layout, large.span(), moments));
         const std::string hash = to_hex(parameters_hash(layout, large.span()));
