@@ -183,8 +183,8 @@ CheckResult check_gpu() {
                        "nvidia-smi; in a container start it with --gpus all");
     if (!build_info().cuda)
         return limited(fmt::format("{} GPU, but this build has no CUDA", count),
-                       "this version computes on the CPU: nothing to mend");
-    return good(fmt::format("{} GPU", count));
+                       "build Atoll where the CUDA toolkit is, 12 or newer");
+    return good(fmt::format("{} GPU; --device cuda computes on the first", count));
 }
 
 CheckResult check_nccl() {

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <thread>
 
-#include "base/log.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/matmul.h"
@@ -137,18 +136,5 @@ class CpuOps final : public Ops {
 }  // namespace
 
 std::unique_ptr<Ops> make_cpu_ops(int threads) { return std::make_unique<CpuOps>(threads); }
-
-Result<std::unique_ptr<Ops>> make_ops(const std::string& device, int threads) {
-    if (device == "cpu") return make_cpu_ops(threads);
-    if (device == "auto") {
-        log::debug("device auto: no CUDA backend was found beside this program, using the CPU");
-        return make_cpu_ops(threads);
-    }
-    if (device == "cuda") {
-        return Error{ErrorCode::unavailable,
-                     "device cuda: this build has no CUDA backend; use device cpu or auto"};
-    }
-    return Error{ErrorCode::invalid, "device '" + device + "': expected cpu, cuda or auto"};
-}
 
 }  // namespace Atoll::kernels

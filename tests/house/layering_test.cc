@@ -99,6 +99,19 @@ TEST(Layering, What_knows_ZeroMQ_stays_among_itself) {
     }
 }
 
+TEST(Layering, What_knows_CUDA_stays_among_itself) {
+    const std::regex foreign("cuda.*|cublas.*|nccl.*");
+    for (const auto& [folder, allowed] : kMayInclude) {
+        for (const auto& include : includes_of(folder)) {
+            const bool knows = include.quoted ? fs::path(include.target).extension() == ".cuh"
+                                              : std::regex_match(include.target, foreign);
+            if (knows) {
+                EXPECT_EQ(include.file.rfind("kernels/cuda/", 0), 0U) << where(include);
+            }
+        }
+    }
+}
+
 TEST(Layering, Algorithms_touch_no_clock_thread_lock_or_socket) {
     const std::regex forbidden(
         R"(<(thread|mutex|shared_mutex|condition_variable|future|chrono|semaphore|stop_token|sys/socket\.h|ctime|time\.h)>)");
@@ -113,8 +126,8 @@ TEST(Layering, Algorithms_touch_no_clock_thread_lock_or_socket) {
 TEST(Layering, Every_header_starts_with_its_purpose_and_a_guard) {
     for (const auto& [folder, allowed] : kMayInclude) {
         for (const auto& entry : fs::recursive_directory_iterator(fs::path(ATOLL_SOURCE_DIR) / folder)) {
-            if (entry.path().extension() != ".h" || entry.path().string().find("-inl.h") != std::string::npos)
-                continue;
+            const bool is_header = entry.path().extension() == ".h" || entry.path().extension() == ".cuh";
+            if (!is_header || entry.path().string().find("-inl.h") != std::string::npos) continue;
             std::ifstream stream(entry.path());
             std::string first;
             std::getline(stream, first);
