@@ -88,6 +88,12 @@ TEST_P(HeadLosses, Not_a_number_stays_one) {
     ops->head_loss(loss_of(c, hidden, head, losses, nullptr, nullptr));
     EXPECT_TRUE(std::isnan(losses.floats()[0]));
     EXPECT_FALSE(std::isnan(losses.floats()[1]));
+
+    Case one_logit = make_case(2, 8, 64, 0);
+    one_logit.head[8 * 63] = std::nan("");  // of no target
+    Guarded fine(*ops, one_logit.hidden), broken(*ops, one_logit.head), all_broken(*ops, 2);
+    ops->head_loss(loss_of(one_logit, fine, broken, all_broken, nullptr, nullptr));
+    for (const float loss : all_broken.floats()) EXPECT_TRUE(std::isnan(loss));
 }
 
 // Operands rounded to bf16: 8 bits, so that errors are of the order of 2^-8 and not of 2^-23.

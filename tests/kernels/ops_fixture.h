@@ -21,13 +21,8 @@ struct Device {
     std::function<std::unique_ptr<Ops>()> make;
 };
 
-// A device joins every suite by a line here.
-inline std::vector<Device> devices() {
-    return {
-        {"cpu1", [] { return make_cpu_ops(1); }},
-        {"cpu3", [] { return make_cpu_ops(3); }},
-    };
-}
+// The devices of this program: tests/kernels/devices.cc, tests/emulation/devices.cc.
+[[nodiscard]] std::vector<Device> devices();
 
 inline std::string device_name(const ::testing::TestParamInfo<Device>& info) { return info.param.name; }
 
