@@ -38,6 +38,8 @@ std::size_t Layout::add(std::string name, std::vector<std::int64_t> shape) {
         count *= static_cast<std::size_t>(dimension);
     }
     slots_.push_back({std::move(name), std::move(shape), size_, count});
+    if (runs_.empty() || runs_.back().offset + runs_.back().size != size_) runs_.push_back({size_, 0});
+    runs_.back().size += count;
     size_ += (count + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
     parameters_ += count;
     return slots_.size() - 1;

@@ -32,6 +32,12 @@ class Layout {
     [[nodiscard]] const TensorSlot* find(std::string_view name) const;
     // Length of the buffer in floats, padding included (padding is zero and stays zero).
     [[nodiscard]] std::size_t size() const { return size_; }
+    // Stretches of tensors with no padding between them, in order.
+    struct Run {
+        std::size_t offset = 0;
+        std::size_t size = 0;
+    };
+    [[nodiscard]] const std::vector<Run>& runs() const { return runs_; }
     // Number of parameters, padding excluded.
     [[nodiscard]] std::size_t parameters() const { return parameters_; }
     // Canonical text of names and shapes: two replicas can exchange updates iff theirs are equal.
@@ -39,6 +45,7 @@ class Layout {
 
   private:
     std::vector<TensorSlot> slots_;
+    std::vector<Run> runs_;
     std::size_t size_ = 0;
     std::size_t parameters_ = 0;
 };

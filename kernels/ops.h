@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "kernels/normals.h"
 #include "kernels/update.h"
 
 namespace Atoll::kernels {
@@ -178,6 +179,11 @@ class Ops {
     virtual void update(const Update&) = 0;
     virtual void update_rows(const RowAdamUpdate&) = 0;
     [[nodiscard]] virtual ProdigySums prodigy_moments(const ProdigyMoments&) = 0;
+
+    // x[i] += scale * z(seed)[first + i] for each term, in order: the same bits on every machine and device
+    // (kernels/normals.h). One pass over x, whatever the number of terms.
+    virtual void add_normals(std::span<const NormalTerm> terms, std::size_t first, float* x,
+                             std::size_t size) = 0;
 };
 
 // The CPU implementation. threads <= 0: one per core.

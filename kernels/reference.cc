@@ -5,6 +5,8 @@
 #include <numbers>
 #include <vector>
 
+#include "base/rng.h"
+
 namespace Atoll::kernels::reference {
 
 namespace {
@@ -335,6 +337,18 @@ void head_loss(const double* hidden, const double* head, const std::int32_t* tar
 
 // Loshchilov and Hutter 2019 (arXiv:1711.05101), algorithm 2, with decay scaled by the learning rate as in
 // PyTorch.
+double normal(std::uint64_t seed, std::uint64_t index) {
+    const std::uint64_t within = index % 64;
+    Rng words(seed);  // Philox with the seed as key, four words a counter
+    words.seek((index / 64 * 16 + within % 16) * 4 + (within < 32 ? 0 : 2));
+    const std::uint32_t u = words.bits32();
+    const std::uint32_t v = words.bits32();
+    const double radius = std::sqrt(-2 * std::log((2.0 * (u >> 9U) + 1) * 0x1p-24));
+    const double quarters = ((v & 0x3FFFFFFFU) >> 6U) * 0x1p-24 - 0.5 + (v >> 30U);
+    const double angle = quarters * std::numbers::pi / 2;
+    return radius * (within % 32 < 16 ? std::cos(angle) : std::sin(angle));
+}
+
 void adamw(double* parameters, const double* gradients, double* m, double* v, std::size_t size,
            const AdamWShape& s) {
     const double correction1 = 1 - std::pow(s.beta1, static_cast<double>(s.step));

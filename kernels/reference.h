@@ -65,6 +65,9 @@ void attention_decode(const double* q, const double* k_cache, const double* v_ca
 void head_loss(const double* hidden, const double* head, const std::int32_t* targets, double* losses,
                double* d_hidden, double* d_head, const HeadShape& shape);
 
+// Number `index` of the stream of `seed` (kernels/normals.h).
+[[nodiscard]] double normal(std::uint64_t seed, std::uint64_t index);
+
 void adamw(double* parameters, const double* gradients, double* m, double* v, std::size_t size,
            const AdamWShape& shape);
 

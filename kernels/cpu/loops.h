@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/matmul.h"
@@ -67,5 +68,7 @@ double squared_norm_of_sum(Context& context, float a, const float* x, float b, c
 void update(Context& context, const Update& update);
 void update_rows(Context& context, const RowAdamUpdate& update);
 ProdigySums prodigy_moments(Context& context, const ProdigyMoments& step);
+void add_normals(Context& context, std::span<const NormalTerm> terms, std::size_t first, float* x,
+                 std::size_t size);
 
 }  // namespace Atoll::kernels::cpu

@@ -127,6 +127,10 @@ class CpuOps final : public Ops {
     ProdigySums prodigy_moments(const ProdigyMoments& step) override {
         return cpu::prodigy_moments(context_, step);
     }
+    void add_normals(std::span<const NormalTerm> terms, std::size_t first, float* x,
+                     std::size_t size) override {
+        cpu::add_normals(context_, terms, first, x, size);
+    }
 
   private:
     cpu::Context context_;
