@@ -26,4 +26,9 @@ Result<fs::path> find_model(const fs::path& path) {
                     path.string())};
 }
 
+Result<std::unique_ptr<model::Tokenizer>> tokenizer_of(const fs::path& folder, std::int64_t vocabulary) {
+    if (!fs::exists(folder / "tokenizer.json") && vocabulary == 256) return model::make_byte_tokenizer();
+    return model::load_tokenizer(folder);
+}
+
 }  // namespace Atoll::node

@@ -7,21 +7,9 @@
 #include "kernels/ops.h"
 #include "model/generate.h"
 #include "model/io/hf_folder.h"
-#include "model/tokenizer/tokenizer.h"
 #include "node/model_folder.h"
 
 namespace Atoll::node {
-
-namespace {
-
-Result<std::unique_ptr<model::Tokenizer>> tokenizer_of(const std::filesystem::path& folder,
-                                                       std::int64_t vocabulary) {
-    if (!std::filesystem::exists(folder / "tokenizer.json") && vocabulary == 256)
-        return model::make_byte_tokenizer();
-    return model::load_tokenizer(folder);
-}
-
-}  // namespace
 
 Result<Sample> sample_text(const std::filesystem::path& model_path, const SampleRequest& request,
                            const LocalConfig& local, const StopToken& stop) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include "tests/e2e/run_atoll.h"
@@ -37,6 +38,21 @@ class Cli : public RunAtoll {
     }
     [[nodiscard]] Said train(const std::string& arguments) const {
         return atoll("train --data data --json" + std::string(kSmall) + arguments);
+    }
+    // " of a" continued by " text" or by "zzzzz", in llm.c's format.
+    void write_question() const {
+        const std::string context = " of a", right = " text", wrong = "zzzzz";
+        std::vector<std::uint16_t> numbers = {65535, 0, 0, 1, 2};
+        for (const std::string& text : {context, wrong, right}) {
+            numbers.push_back(static_cast<std::uint16_t>(text.size()));
+            for (const char c : text) numbers.push_back(static_cast<unsigned char>(c));
+        }
+        numbers[1] = static_cast<std::uint16_t>(2 * numbers.size());
+        std::string bytes(1024, '\0');
+        const std::int32_t header[] = {20240522, 1, 1};
+        std::memcpy(bytes.data(), header, sizeof header);
+        bytes.append(reinterpret_cast<const char*>(numbers.data()), 2 * numbers.size());
+        write("question.bin", bytes);
     }
     [[nodiscard]] std::size_t files_of(const std::string& name) const {
         const auto path = folder / name;
@@ -134,6 +150,21 @@ TEST_F(Cli, An_interrupted_run_continues_to_the_same_loss_bit_for_bit) {
     EXPECT_EQ(rest.json()["val_loss"], straight["val_loss"]) << "the same bits";
 }
 
+TEST_F(Cli, Tunes_without_gradients) {
+    prepare();
+    const Said start = train("--steps 30 --out run --set optimizer.learning_rate=0.01");
+    ASSERT_EQ(start.exit_code, 0) << start.error;
+    for (const char* optimizer : {"mezo", "dizo"}) {
+        const Said tuned =
+            train(std::string("--steps 120 --init run --set optimizer.learning_rate=2e-4 --set "
+                              "schedule.name=constant --set optimizer.name=") +
+                  optimizer + " --out " + optimizer);
+        ASSERT_EQ(tuned.exit_code, 0) << tuned.error;
+        EXPECT_LT(tuned.json()["val_loss"].get<double>(), start.json()["val_loss"].get<double>())
+            << optimizer;
+    }
+}
+
 TEST_F(Cli, A_signal_saves_a_checkpoint_and_exits_130) {
     prepare();
     const Said said = shell("atoll train --data data --json --steps 1000000 --out run" + std::string(kSmall) +
@@ -152,6 +183,8 @@ TEST_F(Cli, Evaluates_generates_exports_and_imports) {
     const auto loss = atoll("eval --model run --data data --json --quiet").json();
     ASSERT_TRUE(loss["loss"].is_number()) << loss.dump();
     EXPECT_NEAR(loss["perplexity"].get<double>(), std::exp(loss["loss"].get<double>()), 1e-9);
+    EXPECT_NEAR(loss["bits_per_byte"].get<double>(), loss["loss"].get<double>() / std::log(2.0), 1e-9)
+        << "a token is a byte";
 
     const Said text = atoll("generate --model run --prompt 'line 1' --tokens 20 --json --quiet");
     EXPECT_EQ(text.json()["tokens"], 20) << text.error;
@@ -161,6 +194,15 @@ TEST_F(Cli, Evaluates_generates_exports_and_imports) {
     const Said exported = atoll("export --model run --to hf --out hf --json");
     ASSERT_EQ(exported.exit_code, 0) << exported.error;
     EXPECT_EQ(atoll("eval --model hf --data data --json --quiet").json()["loss"], loss["loss"]);
+    write_question();
+    const auto answers = atoll("eval --model hf --questions question.bin --json --quiet").json();
+    EXPECT_EQ(answers["questions"], 1) << answers.dump();
+    EXPECT_EQ(answers["accuracy"], 1) << "the text says text, not zzzz";
+    EXPECT_EQ(atoll("eval --model hf --data data --questions question.bin --json --quiet").json()["loss"],
+              loss["loss"]);
+    EXPECT_EQ(atoll("eval --model hf --json --quiet").exit_code, 2);
+    EXPECT_EQ(atoll("eval --model hf --questions text.txt --json --quiet").exit_code, 1);
+
     const Said imported = atoll("import hf --out start --json");
     ASSERT_EQ(imported.exit_code, 0) << imported.error;
     EXPECT_EQ(imported.json()["parameters"], exported.json()["parameters"]);
