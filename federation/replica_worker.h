@@ -20,6 +20,8 @@ class ReplicaWorker : public Worker {
     void parameters_changed() override { trainer_.parameters_changed(); }
     [[nodiscard]] Result<StepResult> inner_step() override;
     [[nodiscard]] Result<StepResult> gradient(std::span<float> gradient) override;
+    [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override { return trainer_.loss(draw); }
+    void add_normals(std::span<const kernels::NormalTerm> terms) override { trainer_.add_normals(terms); }
     [[nodiscard]] Result<double> validation_loss() override { return trainer_.validation_loss(); }
     [[nodiscard]] std::uint64_t step() const override { return trainer_.step(); }
     void set_step(std::uint64_t step) override;

@@ -117,6 +117,20 @@ void bind_optimizer_extras(Options& options, RunConfig::Optimizer& optimizer) {
                 "soap: steps between new eigenbases");
     options.add(kShared, "optimizer.precondition_side_max", &optimizer.precondition_side_max, Range{0, 1e6},
                 "soap: longer sides of a matrix keep no eigenbasis");
+    options.add(kShared, "optimizer.perturbation", &optimizer.perturbation, Range{1e-8, 1},
+                "mezo, dizo, algorithms decomfl and fedkseed: losses are taken so far along a direction");
+    options.add(kShared, "optimizer.projection_interval", &optimizer.projection_interval, Range{1, 1e6},
+                "dizo: steps between projections");
+    options.add(kShared, "optimizer.projection_iterations", &optimizer.projection_iterations, Range{1, 1000},
+                "dizo: batches a projection takes, two forward passes each");
+    options.add(kShared, "optimizer.projection_rate", &optimizer.projection_rate, Range{0, 1000},
+                "dizo: rate of a projection's factors");
+    options.add(kShared, "optimizer.projection_perturbation", &optimizer.projection_perturbation,
+                Range{1e-6, 10}, "dizo: losses of a projection are taken so far apart");
+    options.add(kShared, "optimizer.projection_limit", &optimizer.projection_limit, Range{0, 0.49},
+                "dizo: a projection changes a tensor's distance by at most this fraction");
+    options.add(kShared, "optimizer.projection_tensors", &optimizer.projection_tensors,
+                OneOf{{"key_value", "query_value", "matrices"}}, "dizo: which tensors are projected");
 }
 
 void bind_optimizer(Options& options, RunConfig::Optimizer& optimizer) {
@@ -215,6 +229,10 @@ void bind_algorithm(Options& options, RunConfig::AlgorithmTable& algorithm) {
     options.add(kShared, "algorithm.anchor_slices", &algorithm.anchor_slices, Range{0, 1e6},
                 "a round also averages one of so many slices of the anchors in fp32; 0 = off");
     bind_diloco_family(options, algorithm);
+    options.add(kShared, "algorithm.perturbations", &algorithm.perturbations, Range{1, 1e4},
+                "decomfl: directions a local step measures and averages");
+    options.add(kShared, "algorithm.candidate_seeds", &algorithm.candidate_seeds, Range{1, 1e6},
+                "fedkseed: directions that the whole run chooses from");
 }
 
 void bind_gossip(Options& options, RunConfig& config) {

@@ -60,6 +60,13 @@ struct RunConfig {
         std::int64_t curvature_interval = 10;
         std::int64_t precondition_interval = 10;
         std::int64_t precondition_side_max = 10000;
+        double perturbation = 1e-3;
+        std::int64_t projection_interval = 50;
+        std::int64_t projection_iterations = 10;
+        double projection_rate = 2;
+        double projection_perturbation = 0.1;
+        double projection_limit = 0.2;
+        std::string projection_tensors = "key_value";
     } optimizer;
 
     struct Schedule {
@@ -98,6 +105,8 @@ struct RunConfig {
         double quorum = 0.5;             // fraction of the members
         double grace_seconds = 1;
         bool dynamic_steps = false;
+        std::int64_t perturbations = 1;       // decomfl: directions a local step (P)
+        std::int64_t candidate_seeds = 4096;  // fedkseed: directions of the whole run
     } algorithm;
 
     struct AveragingTable {

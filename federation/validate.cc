@@ -70,6 +70,11 @@ Status validate_model(const RunConfig& config) {
             "a multiple",
             optimizer.batch_sequences, optimizer.accumulation);
     }
+    ATOLL_ASSIGN(const model::OptimizerEntry* entry, model::find_optimizer(optimizer.name));
+    if (entry->forward_only && optimizer.z_loss != 0) {
+        return contradiction("optimizer.z_loss = {} but optimizer.name = {} takes no gradient: expected 0",
+                             optimizer.z_loss, optimizer.name);
+    }
     return {};
 }
 
@@ -150,7 +155,7 @@ Status validate_topology(const RunConfig::TopologyTable& topology) {
     return {};
 }
 
-// Keys that only some algorithms, outer optimizers or averaging schemes read.
+// Keys that only some algorithms, optimizers, outer optimizers or averaging schemes read.
 struct Readers {
     std::string_view key;
     std::string_view of;  // the key that names the reader
@@ -167,6 +172,15 @@ const std::vector<Readers>& readers() {
         {"algorithm.quorum", "algorithm.name", {"decoupled_diloco"}},
         {"algorithm.grace_seconds", "algorithm.name", {"decoupled_diloco"}},
         {"algorithm.dynamic_steps", "algorithm.name", {"diloco", "async_diloco"}},
+        {"algorithm.perturbations", "algorithm.name", {"decomfl"}},
+        {"algorithm.candidate_seeds", "algorithm.name", {"fedkseed"}},
+        {"optimizer.perturbation", "optimizer.name", {"mezo", "dizo"}},
+        {"optimizer.projection_interval", "optimizer.name", {"dizo"}},
+        {"optimizer.projection_iterations", "optimizer.name", {"dizo"}},
+        {"optimizer.projection_rate", "optimizer.name", {"dizo"}},
+        {"optimizer.projection_perturbation", "optimizer.name", {"dizo"}},
+        {"optimizer.projection_limit", "optimizer.name", {"dizo"}},
+        {"optimizer.projection_tensors", "optimizer.name", {"dizo"}},
         {"algorithm.outer_beta2", "algorithm.outer_optimizer", {"adam"}},
         {"algorithm.outer_epsilon", "algorithm.outer_optimizer", {"adam"}},
         {"averaging.tolerance", "averaging.name", {"push_sum"}},
@@ -186,6 +200,7 @@ Status validate_readers(const RunConfig& config) {
     bind(default_keys, defaults);
     const auto name_of = [&](std::string_view key) -> const std::string& {
         if (key == "averaging.name") return config.averaging.name;
+        if (key == "optimizer.name") return config.optimizer.name;
         return key == "algorithm.name" ? config.algorithm.name : config.algorithm.outer_optimizer;
     };
     for (const Readers& row : readers()) {

@@ -9,19 +9,19 @@
 
 #include "base/result.h"
 #include "kernels/flat.h"
+#include "model/objective.h"
 
 namespace Atoll::federation {
 
 struct StepResult {
     double loss = 0;  // mean over the step's tokens, nats
     std::uint64_t tokens = 0;
-    double gradient_norm = 0;  // before clipping
+    double gradient_norm = 0;  // before clipping; of steps without gradients the size of the slope
     double learning_rate = 0;
 };
 
-class Worker {
+class Worker : public model::Objective {
   public:
-    virtual ~Worker() = default;
     [[nodiscard]] virtual const kernels::Layout& layout() const = 0;
     // The live parameters. Whoever writes them calls parameters_changed() afterwards.
     [[nodiscard]] virtual std::span<float> parameters() = 0;
@@ -32,6 +32,10 @@ class Worker {
     // The gradient of the next local batch, without a step (= into `gradient`, same layout as the
     // parameters).
     [[nodiscard]] virtual Result<StepResult> gradient(std::span<float> gradient) = 0;
+    // The loss of a local batch, without a step. Errors besides an inner step's (unavailable): a worker that
+    // has none.
+    [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override;
+    void add_normals(std::span<const kernels::NormalTerm> terms) override;
     // Mean loss on held-out data at the live parameters; NaN if there is none.
     [[nodiscard]] virtual Result<double> validation_loss() = 0;
 

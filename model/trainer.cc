@@ -50,8 +50,11 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
     }
     ATOLL_TRY(validate(complete));
     ATOLL_ASSIGN(const ScheduleEntry* schedule, find_schedule(options.schedule));
-    std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule));
+    ATOLL_ASSIGN(const OptimizerEntry* entry, find_optimizer(options.optimizer));
+    if (entry->forward_only) complete.keep = Keep::nothing;
+    std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule, entry->forward_only));
     OptimizerOptions optimizer = options.optimizer_options;
+    optimizer.seed = options.seed;
     optimizer.batch_tokens = complete.batch_sequences * complete.sequence;
     optimizer.head_dim = options.model.head_dim;
     optimizer.scales = trainer->scales_;
@@ -60,18 +63,19 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
 }
 
 Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
-                 const ScheduleEntry& schedule)
+                 const ScheduleEntry& schedule, bool forward_only)
     : ops_(ops),
       data_(data),
       options_(options),
       schedule_(schedule),
+      forward_only_(forward_only),
       transformer_(ops, options.model,
                    {.rows_max = options.batch_sequences / options.accumulation * options.sequence,
                     .precision = options.precision,
                     .keep = options.keep,
                     .z_loss = options.z_loss}),
       parameters_(transformer_.layout().size()),
-      gradients_(transformer_.layout().size()),
+      gradients_(forward_only ? 0 : transformer_.layout().size()),
       batch_{.batch = options.batch_sequences / options.accumulation, .sequence = options.sequence} {
     scales_ = tensor_scales(options.model, transformer_.layout());
     if (options.rate_search) search_.emplace(*options.rate_search);
@@ -106,6 +110,12 @@ Result<TrainStep> Trainer::gradient(std::span<float> gradient) {
 }
 
 Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::span<float> gradient) {
+    if (forward_only_) {
+        return Error{ErrorCode::invalid,
+                     fmt::format("optimizer.name = {} keeps nothing to compute a gradient with, and this run "
+                                 "asks for one: expected an optimizer that steps along gradients, as adamw",
+                                 options_.optimizer)};
+    }
     TrainStep result;
     const double share = 1 / static_cast<double>(options_.accumulation);
     for (std::int64_t i = 0; i < options_.accumulation; ++i) {
@@ -117,9 +127,7 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
         result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
     }
     result.gradient_norm = gradient_norm(gradient);
-    const auto next = static_cast<std::int64_t>(position_.step) + 1;
-    result.learning_rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
-    if (search_) result.learning_rate *= search_->factor();
+    result.learning_rate = next_learning_rate();
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
         return Error{
             ErrorCode::failed,
@@ -127,7 +135,7 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
                 "step {}: loss {}, gradient norm {}: training diverged; lower optimizer.learning_rate "
                 "({}), lengthen schedule.warmup_steps or lower optimizer.clip_norm, and resume from "
                 "the last checkpoint",
-                next, result.loss, result.gradient_norm, options_.learning_rate)};
+                position_.step + 1, result.loss, result.gradient_norm, options_.learning_rate)};
     }
     return result;
 }
@@ -144,6 +152,46 @@ double Trainer::gradient_norm(std::span<const float> gradient) {
         squares += factor * factor * ops_.squared_norm(gradient.data() + from, to - from);
     }
     return std::sqrt(squares);
+}
+
+double Trainer::next_learning_rate() const {
+    const auto next = static_cast<std::int64_t>(position_.step) + 1;
+    const double rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
+    return search_ ? rate * search_->factor() : rate;
+}
+
+Result<BatchLoss> Trainer::loss(Draw draw) {
+    if (draw == Draw::next) drawn_at_ = data_.position();
+    data_.seek(drawn_at_);
+    ops_.weights_changed();
+    BatchLoss result;
+    for (std::int64_t i = 0; i < options_.accumulation; ++i) {
+        ATOLL_TRY(data_.next(batch_));
+        ATOLL_TRY(check_tokens());
+        result.loss += transformer_.forward(parameters_.span(), batch_);
+        result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
+    }
+    result.loss /= static_cast<double>(options_.accumulation);
+    return result;
+}
+
+void Trainer::add_normals(std::span<const kernels::NormalTerm> terms) {
+    for (const auto& run : layout().runs())
+        ops_.add_normals(terms, run.offset, parameters_.data() + run.offset, run.size);
+    ops_.weights_changed();
+}
+
+Result<TrainStep> Trainer::forward_step() {
+    const double learning_rate = next_learning_rate();
+    ATOLL_ASSIGN(const ForwardReport report,
+                 optimizer_->forward_step({.objective = *this,
+                                           .parameters = parameters_.span(),
+                                           .learning_rate = learning_rate,
+                                           .clip_norm = options_.clip_norm,
+                                           .step = static_cast<std::int64_t>(position_.step) + 1}));
+    ops_.weights_changed();
+    ++position_.step;
+    return TrainStep{report.loss, report.tokens, report.slope, learning_rate};
 }
 
 // The gradient of the next batch with targets drawn from the model, which the data never sees.
@@ -221,6 +269,7 @@ void Trainer::roll_back() {
 }
 
 Result<TrainStep> Trainer::take_step() {
+    if (forward_only_) return forward_step();
     if (optimizer_->wants_curvature(static_cast<std::int64_t>(position_.step) + 1)) {
         ATOLL_TRY(estimate_curvature());
     }

@@ -14,6 +14,7 @@
 #include "kernels/ops.h"
 #include "model/config.h"
 #include "model/data/batch.h"
+#include "model/objective.h"
 #include "model/optim/optimizer.h"
 #include "model/optim/rate_search.h"
 #include "model/optim/schedule.h"
@@ -43,11 +44,11 @@ struct TrainerOptions {
 struct TrainStep {
     double loss = 0;  // mean over the step's tokens, nats (with the z-loss, if any)
     std::uint64_t tokens = 0;
-    double gradient_norm = 0;  // before clipping
+    double gradient_norm = 0;  // before clipping; of forward-only optimizers the size of the slope
     double learning_rate = 0;
 };
 
-class Trainer {
+class Trainer : public Objective {
   public:
     // `ops` and `data` outlive the trainer. Errors (invalid): a wrong option, named.
     [[nodiscard]] static Result<std::unique_ptr<Trainer>> make(kernels::Ops& ops, BatchSource& data,
@@ -72,8 +73,12 @@ class Trainer {
     // its beginning (false: there was none).
     [[nodiscard]] bool in_trial() const { return search_ && search_->in_trial(); }
     bool drop_trial();
-    // The mean gradient of the next micro-batches, neither clipped nor followed by a step.
+    // The mean gradient of the next micro-batches, neither clipped nor followed by a step. Errors besides
+    // those of a step (invalid): the optimizer is forward-only, so nothing is there to compute one with.
     [[nodiscard]] Result<TrainStep> gradient(std::span<float> gradient);
+    // Of `accumulation` micro-batches (without the z-loss), and for whatever the parameters are at the time.
+    [[nodiscard]] Result<BatchLoss> loss(Draw draw) override;
+    void add_normals(std::span<const kernels::NormalTerm> terms) override;
     // Mean loss over the same held-out batches every time; NaN if there are none.
     [[nodiscard]] Result<double> validation_loss();
 
@@ -93,7 +98,7 @@ class Trainer {
 
   private:
     Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
-            const ScheduleEntry& schedule);
+            const ScheduleEntry& schedule, bool forward_only);
     [[nodiscard]] Status check_tokens() const;
     [[nodiscard]] Result<TrainStep> gradient_at(std::span<const float> parameters, std::span<float> gradient);
     [[nodiscard]] Status estimate_curvature();
@@ -101,18 +106,23 @@ class Trainer {
     void remember();
     void roll_back();
     [[nodiscard]] double gradient_norm(std::span<const float> gradient);
+    [[nodiscard]] double next_learning_rate() const;
+    [[nodiscard]] Result<TrainStep> forward_step();
 
     kernels::Ops& ops_;
     BatchSource& data_;
     TrainerOptions options_;
     const ScheduleEntry& schedule_;
+    bool forward_only_;
     Transformer transformer_;
     std::vector<TensorScale> scales_;
-    kernels::FlatBuffer parameters_, gradients_;
+    kernels::FlatBuffer parameters_;
+    kernels::FlatBuffer gradients_;  // none if forward-only
     kernels::FlatBuffer curvature_;  // only where the optimizer wants it
     std::unique_ptr<Optimizer> optimizer_;
     TokenBatch batch_;
     Position position_;
+    std::uint64_t drawn_at_ = 0;  // data position of the batch that loss() drew last
     std::optional<RateSearch> search_;
     // What a trial goes back to: parameters and state(), side by side.
     struct Snapshot {

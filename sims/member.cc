@@ -31,6 +31,11 @@ class TimedWorker : public federation::Worker {
         host_.sleep(step_seconds_);
         return worker_.gradient(gradient);
     }
+    Result<model::BatchLoss> loss(model::Draw draw) override {
+        if (draw == model::Draw::next) host_.sleep(step_seconds_);
+        return worker_.loss(draw);
+    }
+    void add_normals(std::span<const kernels::NormalTerm> terms) override { worker_.add_normals(terms); }
     Result<double> validation_loss() override { return worker_.validation_loss(); }
     std::uint64_t step() const override { return worker_.step(); }
     void set_step(std::uint64_t step) override { worker_.set_step(step); }

@@ -48,6 +48,15 @@ Result<federation::StepResult> ToyWorker::inner_step() {
     return result;
 }
 
+Result<model::BatchLoss> ToyWorker::loss(model::Draw /*draw*/) {
+    double loss = 0;
+    for (std::size_t j = 0; j < options_.parameters; ++j) {
+        const double distance = parameters_.data()[j] - own_minimum_[j];
+        loss += 0.5 * curvature(j) * distance * distance;
+    }
+    return model::BatchLoss{loss, options_.tokens_per_step};
+}
+
 Result<double> ToyWorker::validation_loss() {
     double loss = 0;
     for (std::size_t j = 0; j < options_.parameters; ++j) {

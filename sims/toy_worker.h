@@ -27,6 +27,8 @@ class ToyWorker : public federation::Worker {
     void parameters_changed() override {}
     [[nodiscard]] Result<federation::StepResult> inner_step() override;
     [[nodiscard]] Result<federation::StepResult> gradient(std::span<float> gradient) override;
+    // Of the own minimum: batches differ in the noise of their gradients only.
+    [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override;
     // Loss of the live parameters against the shared part b of the minima: the same function on every node.
     [[nodiscard]] Result<double> validation_loss() override;
     [[nodiscard]] std::uint64_t step() const override { return step_; }

@@ -25,5 +25,9 @@ namespace Atoll::federation {
 [[nodiscard]] std::unique_ptr<Algorithm> make_gradient_tracking(const RunConfig& config,
                                                                 std::size_t parameters);
 [[nodiscard]] Status check_gradient_tracking(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_decomfl(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] Status check_decomfl(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_fedkseed(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] Status check_fedkseed(const RunConfig& config);
 
 }  // namespace Atoll::federation

@@ -31,6 +31,10 @@ constexpr std::array kAlgorithms = {
     AlgorithmEntry{
         "decentralized_adam", "H local steps of an adaptive optimizer, then the parameters are mixed",
         "Lin et al. 2021, arXiv 2102.04761", make_local_optimizer_gossip, 1, check_decentralized_adam},
+    AlgorithmEntry{"decomfl", "zeroth-order tuning: only slopes along common random directions are sent",
+                   "Li et al. 2025, arXiv 2405.15861", make_decomfl, 0, check_decomfl},
+    AlgorithmEntry{"fedkseed", "zeroth-order tuning along K directions: K sums are the model",
+                   "Qin et al. 2024, arXiv 2312.06353", make_fedkseed, 0, check_fedkseed},
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ Result<AverageReport> AllReduce::average(std::uint64_t round, std::span<AverageP
     if (!std::isfinite(norm_)) return own_values_not_finite(round);
     if (report_.members < 2) {
         report_.weight = 1;
+        report_.agreed = true;
         return std::exchange(report_, {});
     }
     report_.weight = 1 / double(report_.members);

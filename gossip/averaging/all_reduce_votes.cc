@@ -97,6 +97,7 @@ void AllReduce::commit() {
     }
     committed_ = Decision{round_, attempt_, hash_};
     report_.weight = double(plan_.members.size()) / double(report_.members);
+    report_.agreed = true;
     phase_ = Phase::finished;
 }
 

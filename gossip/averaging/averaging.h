@@ -28,9 +28,11 @@ struct AveragePart {
 };
 
 struct AverageReport {
-    double weight = 0;                 // push-sum weight that reached us; 1 with everyone present
-    std::size_t members = 0;           // in the view at the start
-    bool complete = true;              // every expected share arrived in time
+    double weight = 0;        // push-sum weight that reached us; 1 with everyone present
+    std::size_t members = 0;  // in the view at the start
+    bool complete = true;     // every expected share arrived in time
+    bool agreed = false;  // all that took part hold these very bits; never so with schemes that only approach
+                          // the mean (AveragingEntry::agrees)
     std::vector<std::string> reasons;  // if not: who was missing and why, in words
     std::uint64_t bytes_sent = 0;
     double seconds = 0;
@@ -75,6 +77,9 @@ struct AveragingEntry {
     std::unique_ptr<Averaging> (*make)(const AveragingContext&);
     // Bounds what liars can do, and gives up the exact mean for it.
     bool robust = false;
+    // Either all that take part end with the same bits, or the report says that it did not come to that and
+    // the values are as they were.
+    bool agrees = false;
 };
 
 [[nodiscard]] std::span<const AveragingEntry> averagings();

@@ -34,4 +34,9 @@ namespace Atoll::model {
                                                      const OptimizerOptions& options);
 [[nodiscard]] std::unique_ptr<Optimizer> make_soap(kernels::Ops& ops, const kernels::Layout& layout,
                                                    const OptimizerOptions& options);
+[[nodiscard]] std::unique_ptr<Optimizer> make_mezo(kernels::Ops& ops, const kernels::Layout& layout,
+                                                   const OptimizerOptions& options);
+[[nodiscard]] std::unique_ptr<Optimizer> make_dizo(kernels::Ops& ops, const kernels::Layout& layout,
+                                                   const OptimizerOptions& options);
+
 }  // namespace Atoll::model

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "kernels/flat.h"
 #include "kernels/ops.h"
+#include "model/objective.h"
 #include "model/optim/packed_state.h"
 #include "model/parameterization.h"
 #include "model/state_vector.h"
@@ -38,6 +39,14 @@ struct OptimizerOptions {
     std::int64_t head_dim = 0;        // adam_mini: queries and keys share a second moment a head; 0 = a row
     std::vector<TensorScale> scales;  // one a tensor of the layout, or none: all 1
     StateFormat state = StateFormat::fp32;
+    std::uint64_t seed = 1;                 // mezo, dizo: of the directions
+    double perturbation = 1e-3;             // mezo, dizo: epsilon, how far along a direction losses are taken
+    std::int64_t projection_interval = 50;  // dizo: steps between projections (kappa)
+    std::int64_t projection_iterations = 10;       // dizo: of the search for their factors (J)
+    double projection_rate = 2;                    // dizo: of that search (eta)
+    double projection_perturbation = 0.1;          // dizo: of that search (epsilon)
+    double projection_limit = 0.2;                 // dizo: a factor stays in 1 +- this (tau)
+    std::string projection_tensors = "key_value";  // dizo: or query_value, matrices
 };
 
 struct OptimizerStep {
@@ -48,11 +57,29 @@ struct OptimizerStep {
     std::int64_t step = 1;      // number of this step, from 1 (bias corrections); nothing else counts steps
 };
 
+// A step that sees losses only.
+struct ForwardStep {
+    Objective& objective;         // at `parameters`
+    std::span<float> parameters;  // may be written: the objective sees it
+    double learning_rate = 0;
+    double clip_norm = 0;  // of the slope that stands for the gradient; 0 = off
+    std::int64_t step = 1;
+};
+struct ForwardReport {
+    double loss = 0;           // at the parameters before the step
+    std::uint64_t tokens = 0;  // drawn from the data
+    double slope = 0;          // its size, before clipping
+};
+
+// Has one of the two kinds of step, as its entry says.
 class Optimizer {
   public:
     virtual ~Optimizer() = default;
     // Preconditions: both spans have the layout's size; learning_rate and all gradients are finite.
-    virtual void step(const OptimizerStep& step) = 0;
+    virtual void step(const OptimizerStep& step);
+    // Of forward_only entries. Errors: the objective's; failed if a loss is not finite. After an error the
+    // parameters are as before the step but for rounding.
+    [[nodiscard]] virtual Result<ForwardReport> forward_step(const ForwardStep& step);
     // What must survive a restart beside the step number; the vectors' sizes never change, and they stay
     // valid as long as the object. With these restored the next step gives the same bits.
     [[nodiscard]] virtual std::vector<StateVector> state() = 0;
@@ -87,6 +114,8 @@ struct OptimizerEntry {
     bool packs = false;
     // Whether it needs matrices inside the network.
     bool matrices = false;
+    // Steps by losses alone: no gradient is computed, and neither it nor what a backward pass needs is kept.
+    bool forward_only = false;
 };
 
 [[nodiscard]] std::span<const OptimizerEntry> optimizers();

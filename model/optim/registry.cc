@@ -54,11 +54,20 @@ constexpr std::array kOptimizers = {
     OptimizerEntry{"adam_mini", "AdamW with one second moment for each row or head",
                    "Zhang et al. 2024, arXiv 2406.16793", 1e-3, OptimizerOptions{.beta1 = 0.9, .beta2 = 0.95},
                    make_adam_mini, true},
+    OptimizerEntry{"mezo", "two forward passes a step, no gradient: the memory of inference",
+                   "Malladi et al. 2023, arXiv 2305.17333", 1e-6, OptimizerOptions{.weight_decay = 0},
+                   make_mezo, false, false, false, true},
+    OptimizerEntry{"dizo", "mezo that rescales how far each layer has come",
+                   "Tan et al. 2025, arXiv 2502.03304", 1e-6, OptimizerOptions{.weight_decay = 0}, make_dizo,
+                   false, false, false, true},
 };
 
 }  // namespace
 
 std::span<const OptimizerEntry> optimizers() { return kOptimizers; }
+
+void Optimizer::step(const OptimizerStep&) { ATOLL_CHECK(false); }
+Result<ForwardReport> Optimizer::forward_step(const ForwardStep&) { ATOLL_CHECK(false); }
 
 Result<const OptimizerEntry*> find_optimizer(std::string_view name) {
     std::vector<std::string> names;

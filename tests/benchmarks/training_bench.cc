@@ -1,8 +1,9 @@
-// Tokens a second and peak memory of a whole training step (forward, backward, AdamW), one JSON line a run.
-// The same model, tokens and optimizer as tests/benchmarks/pytorch_step.py;
+// Tokens a second and peak memory of a whole training step (forward, backward, AdamW or --optimizer), one
+// JSON line a run. The same model, tokens and optimizer as tests/benchmarks/pytorch_step.py;
 // tests/benchmarks/compare_training.sh runs both.
 //
 //   training_bench tiny|small|124m [--steps N] [--threads N] [--bf16] [--recompute] [--save FILE]
+//                  [--optimizer NAME]
 //
 // --save writes the initial weights for pytorch_step.py --weights, so that both report the same losses.
 #include <fmt/core.h>
@@ -86,12 +87,13 @@ bool save(const std::string& path, Atoll::model::Trainer& trainer) {
 }
 
 int run(const std::string& name, const Size& size, std::int64_t steps, int threads, bool bf16, bool recompute,
-        const std::string& save_path) {
+        const std::string& save_path, const std::string& optimizer) {
     const auto ops = Atoll::kernels::make_cpu_ops(threads);
     FixedBatch data(size.config.vocabulary);
     Atoll::model::TrainerOptions options;
     options.model = size.config;
-    options.learning_rate = 1e-4;
+    options.optimizer = optimizer;
+    options.learning_rate = optimizer == "adamw" ? 1e-4 : 1e-6;
     options.clip_norm = 0;
     options.batch_sequences = size.batch;
     options.precision = bf16 ? Atoll::kernels::Precision::bf16 : Atoll::kernels::Precision::fp32;
@@ -128,18 +130,19 @@ int run(const std::string& name, const Size& size, std::int64_t steps, int threa
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     fmt::print(
-        R"({{"trainer": "atoll", "size": "{}", "precision": "{}", "threads": {}, "tokens_per_second": {:.1f}, )"
+        R"({{"trainer": "atoll", "size": "{}", "precision": "{}", "optimizer": "{}", "threads": {}, "tokens_per_second": {:.1f}, )"
         R"("peak_rss_bytes": {}, "first_loss": {:.6f}, "last_loss": {:.6f}, "steps": {}}})"
         "\n",
-        name, bf16 ? "bf16" : "fp32", threads, static_cast<double>(tokens) / seconds[seconds.size() / 2],
-        usage.ru_maxrss * 1024, first_loss, last_loss, kWarmUpSteps + steps);
+        name, bf16 ? "bf16" : "fp32", optimizer, threads,
+        static_cast<double>(tokens) / seconds[seconds.size() / 2], usage.ru_maxrss * 1024, first_loss,
+        last_loss, kWarmUpSteps + steps);
     return 0;
 }
 
 int usage_error() {
     fmt::print(stderr,
                "usage: training_bench tiny|small|124m [--steps N] [--threads N] [--bf16] [--recompute] "
-               "[--save FILE]\n");
+               "[--save FILE] [--optimizer NAME]\n");
     return 2;
 }
 
@@ -154,6 +157,7 @@ int main(int argc, char** argv) {
     bool bf16 = false;
     bool recompute = false;
     std::string save_path;
+    std::string optimizer = "adamw";
     for (std::size_t i = 1; i < words.size(); ++i) {
         const bool has_value = i + 1 < words.size();
         if (words[i] == "--bf16") {
@@ -166,9 +170,11 @@ int main(int argc, char** argv) {
             threads = static_cast<int>(std::strtol(words[++i].c_str(), nullptr, 10));
         } else if (words[i] == "--save" && has_value) {
             save_path = words[++i];
+        } else if (words[i] == "--optimizer" && has_value) {
+            optimizer = words[++i];
         } else {
             return usage_error();
         }
     }
-    return run(words[0], size, steps, threads, bf16, recompute, save_path);
+    return run(words[0], size, steps, threads, bf16, recompute, save_path, optimizer);
 }

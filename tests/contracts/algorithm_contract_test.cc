@@ -62,14 +62,20 @@ TEST_P(AlgorithmContract, Members_with_equal_data_do_what_one_member_does) {
     Cluster four(config(), 4, same);
     ASSERT_TRUE(one.run_all());
     ASSERT_TRUE(four.run_all());
+    // Members of fedkseed look in directions of their own choice: they equal each other, not one member
+    // alone.
+    const std::vector<float> expected =
+        copy(GetParam().name == "fedkseed" ? four.parameters(0) : one.parameters(0));
     for (std::size_t m = 0; m < 4; ++m) {
-        for (std::size_t i = 0; i < 64; ++i) EXPECT_NEAR(four.parameters(m)[i], one.parameters(0)[i], 1e-5);
+        for (std::size_t i = 0; i < 64; ++i) EXPECT_NEAR(four.parameters(m)[i], expected[i], 1e-5);
     }
 }
 
 TEST_P(AlgorithmContract, Comes_close_to_the_minimum) {
     RunConfig long_run = config();
     long_run.run.rounds = 60;
+    // One direction a step, of 64.
+    if (GetParam().name == "fedkseed") long_run.algorithm.inner_steps *= 64;
     Cluster cluster(long_run, 3, noisy(0.01));
     ASSERT_TRUE(cluster.run_all());
     const auto& worker = dynamic_cast<QuadraticWorker&>(*cluster[0].worker);
@@ -154,6 +160,7 @@ TEST_P(AlgorithmContract, State_names_are_unique_and_room_is_made_for_each) {
 // Every scheme with every topology and with every codec: not each with each of the others, which the contract
 // of the averaging schemes does.
 TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_run) {
+    bool ran = false;
     for (std::size_t a = 0; a < gossip::averagings().size(); ++a) {
         std::set<std::string> met;
         for (std::size_t shift = 0; shift < gossip::codecs().size(); ++shift) {
@@ -174,11 +181,14 @@ TEST_P(AlgorithmContract, Every_averaging_scheme_topology_and_codec_completes_a_
                 check_completes(run);
             }
         }
+        ran = ran || !met.empty();
         // Where nobody waits there is no averaging to choose; what rests on a sum that mixing conserves
-        // refuses the robust schemes.
-        EXPECT_TRUE(!met.empty() || !GetParam().synchronous || gossip::averagings()[a].robust)
-            << gossip::averagings()[a].name;
+        // refuses the robust schemes, and zeroth-order tuning needs one that agrees.
+        const bool any =
+            GetParam().synchronous && config().optimizer.name != "mezo" && !gossip::averagings()[a].robust;
+        EXPECT_TRUE(!met.empty() || !any) << gossip::averagings()[a].name;
     }
+    EXPECT_TRUE(ran || !GetParam().synchronous);
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, AlgorithmContract,

@@ -5,6 +5,20 @@
 
 namespace Atoll::federation::testing {
 
+// Zeroth-order tuning: with half as many directions a step as parameters a step goes nearly as far as along
+// the gradient; with one direction a step there must be many steps.
+inline void suit_forward_only(RunConfig& config) {
+    config.optimizer.name = "mezo";
+    config.optimizer.clip_norm = 100;
+    config.optimizer.learning_rate = 0.015;
+    config.averaging.name = "all_reduce";
+    config.codec.name = "none";
+    config.schedule.name = "constant";
+    if (config.algorithm.name != "decomfl") return;
+    config.algorithm.perturbations = 32;
+    config.optimizer.learning_rate = 0.2;
+}
+
 // `config` with the optimizer and the outer rate that its algorithm asks for.
 inline RunConfig suited(RunConfig config) {
     // Updates that come late are of use at a small outer rate only (docs/explanation/asynchronous.md).
@@ -18,6 +32,7 @@ inline RunConfig suited(RunConfig config) {
     config.optimizer.weight_decay = 0;
     config.optimizer.beta1 = 0;
     if (!validate(config).ok()) config.optimizer.beta1 = 0.5;
+    if (!validate(config).ok()) suit_forward_only(config);
     return config;
 }
 

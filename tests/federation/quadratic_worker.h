@@ -44,17 +44,21 @@ class QuadraticWorker : public Worker {
         double loss = 0;
         for (std::size_t j = 0; j < options_.parameters; ++j) {
             const double away = static_cast<double>(parameters_.data()[j]) - static_cast<double>(minimum_[j]);
-            const double curvature = 0.1 + 0.9 * static_cast<double>(j % 10) / 9;
-            loss += 0.5 * curvature * away * away;
-            double noise = 0;
-            for (std::size_t k = 0; k < options_.batch; ++k) {
-                Rng rng = Rng(options_.noise_seed + k).split("noise", step_).split("component", j);
-                noise += options_.noise * rng.normal() / static_cast<double>(options_.batch);
-            }
-            gradient[j] = static_cast<float>(curvature * away + noise);
+            loss += 0.5 * curvature(j) * away * away;
+            gradient[j] = static_cast<float>(curvature(j) * away + noise(j));
         }
         return StepResult{
             .loss = loss, .tokens = 1, .gradient_norm = 0, .learning_rate = options_.learning_rate};
+    }
+    // With the noise of the gradient as a slope, so that its gradient is gradient(): a batch is a step's.
+    [[nodiscard]] Result<model::BatchLoss> loss(model::Draw) override {
+        double loss = 0;
+        for (std::size_t j = 0; j < options_.parameters; ++j) {
+            const double x = static_cast<double>(parameters_.data()[j]);
+            const double away = x - static_cast<double>(minimum_[j]);
+            loss += 0.5 * curvature(j) * away * away + noise(j) * x;
+        }
+        return model::BatchLoss{loss, 1};
     }
     [[nodiscard]] Result<double> validation_loss() override {
         ATOLL_ASSIGN(const StepResult result, gradient(gradient_.span()));
@@ -67,6 +71,16 @@ class QuadraticWorker : public Worker {
     [[nodiscard]] std::span<const float> minimum() const { return minimum_; }
 
   private:
+    static double curvature(std::size_t j) { return 0.1 + 0.9 * static_cast<double>(j % 10) / 9; }
+    [[nodiscard]] double noise(std::size_t j) const {
+        double noise = 0;
+        for (std::size_t k = 0; k < options_.batch; ++k) {
+            Rng rng = Rng(options_.noise_seed + k).split("noise", step_).split("component", j);
+            noise += options_.noise * rng.normal() / static_cast<double>(options_.batch);
+        }
+        return noise;
+    }
+
     Options options_;
     kernels::Layout layout_;
     kernels::FlatBuffer parameters_;

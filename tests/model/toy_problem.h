@@ -8,6 +8,8 @@
 
 #include "base/rng.h"
 #include "kernels/flat.h"
+#include "kernels/normals.h"
+#include "model/objective.h"
 #include "model/optim/optimizer.h"
 
 namespace Atoll::model {
@@ -82,9 +84,43 @@ class ToyProblem {
         return x;
     }
 
+    // The same of a forward-only one; false if a step failed.
+    [[nodiscard]] inline bool descend_forward(Optimizer& optimizer, std::span<float> x, std::int64_t from,
+                                              std::int64_t to, double learning_rate) const;
+
   private:
     std::vector<double> curvature_;
     std::vector<float> start_;
 };
+
+// The bowl as forward-only optimizers see it. All batches are the same, and each counts as a token.
+class ToyObjective final : public Objective {
+  public:
+    ToyObjective(const ToyProblem& toy, std::span<float> x) : toy_(toy), x_(x) {}
+    double scale = 1;
+    std::uint64_t batches = 0;  // drawn
+
+    Result<BatchLoss> loss(Draw draw) override {
+        if (draw == Draw::next) ++batches;
+        return BatchLoss{scale * toy_.loss<float>(x_), 1};
+    }
+    void add_normals(std::span<const kernels::NormalTerm> terms) override {
+        for (const auto& run : toy_.layout.runs())
+            kernels::add_normals(terms, run.offset, x_.data() + run.offset, run.size);
+    }
+
+  private:
+    const ToyProblem& toy_;
+    std::span<float> x_;
+};
+
+bool ToyProblem::descend_forward(Optimizer& optimizer, std::span<float> x, std::int64_t from, std::int64_t to,
+                                 double learning_rate) const {
+    ToyObjective objective(*this, x);
+    for (std::int64_t step = from; step <= to; ++step) {
+        if (!optimizer.forward_step({objective, x, learning_rate, 0, step}).ok()) return false;
+    }
+    return true;
+}
 
 }  // namespace Atoll::model
