@@ -1,5 +1,5 @@
-// Every operation of kernels/ops.h on the device: arguments as there, but tokens and targets are device
-// memory.
+// Every operation of kernels/ops.h on the device: arguments as there, but tokens, targets and terms are
+// device memory.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +60,9 @@ void fill(Context& context, float* x, float value, std::size_t size);
 void update(Context& context, const Update& update);
 void update_rows(Context& context, const RowAdamUpdate& update);
 [[nodiscard]] ProdigySums prodigy_moments(Context& context, const ProdigyMoments& step);
+
+void add_normals(Context& context, const NormalTerm* terms, std::size_t count, std::size_t first, float* x,
+                 std::size_t size);
 
 // to[i] = from[i], rounded to the nearest bf16; to: 2 bytes a value.
 void round_to_bf16(Context& context, const float* from, void* to, std::size_t size);

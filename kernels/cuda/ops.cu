@@ -140,14 +140,19 @@ class CudaOps final : public Ops {
     ProdigySums prodigy_moments(const ProdigyMoments& step) override {
         return cuda::prodigy_moments(context_, step);
     }
+    void add_normals(std::span<const NormalTerm> terms, std::size_t first, float* x,
+                     std::size_t size) override {
+        cuda::add_normals(context_, on_device(terms.data(), static_cast<Index>(terms.size())), terms.size(),
+                          first, x, size);
+    }
 
   private:
-    [[nodiscard]] const std::int32_t* on_device(const std::int32_t* host, Index count) {
+    template <typename T>
+    [[nodiscard]] const T* on_device(const T* host, Index count) {
         const auto size = static_cast<std::size_t>(count);
-        auto* const device = context_.scratch<std::int32_t>(Context::Scratch::indices, size);
-        check(cudaMemcpyAsync(device, host, size * sizeof(std::int32_t), cudaMemcpyHostToDevice,
-                              context_.stream()),
-              "copy of tokens");
+        auto* const device = context_.scratch<T>(Context::Scratch::indices, size);
+        check(cudaMemcpyAsync(device, host, size * sizeof(T), cudaMemcpyHostToDevice, context_.stream()),
+              "copy of arguments");
         return device;
     }
 

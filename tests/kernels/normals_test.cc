@@ -32,6 +32,14 @@ TEST_P(Normals, Are_those_of_the_reference) {
     }
 }
 
+TEST_P(Normals, Are_those_of_the_calling_thread_bit_for_bit) {
+    const std::vector<NormalTerm> terms = {{1, 0.5F}, {0xFEDCBA9876543210U, -0.01F}};
+    constexpr std::size_t kFirst = (std::size_t{1} << 36U) + 7, kSize = 100000;
+    std::vector<float> expected(kSize);
+    kernels::add_normals(terms, kFirst, expected.data(), kSize);
+    EXPECT_EQ(added(terms, kFirst, kSize), expected);
+}
+
 TEST_P(Normals, Have_the_moments_of_a_normal_distribution_and_do_not_follow_each_other) {
     constexpr std::size_t kSize = 1U << 20U;
     const auto z = added({{7, 1}}, 0, kSize);

@@ -1,6 +1,7 @@
 // The part of the CUDA runtime that kernels/cuda uses, on the emulated device. Names and meanings are CUDA's.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -64,6 +65,14 @@ T __shfl_xor_sync(unsigned mask, T value, int distance) {
 }
 
 inline float __expf(float x) { return std::exp(x); }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsqrt_rn(float x) { return std::sqrt(x); }
+inline unsigned __umulhi(unsigned a, unsigned b) {
+    return static_cast<unsigned>(std::uint64_t{a} * b >> 32U);
+}
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 
 // ---- host functions ----
