@@ -278,6 +278,12 @@ Status Options::set(std::string_view name, const std::string& text, const std::s
     }
     it->origin = origin;
     if (it->then) {
+        const std::string given = fmt::format("{} = ", name);  // the origin of what this key gives to others
+        for (auto& key : keys_) {
+            if (!key.origin.starts_with(given)) continue;
+            ATOLL_TRY(key.set(key.default_value));
+            key.origin = "default";
+        }
         std::vector<std::string> before;
         for (const auto& key : keys_) before.push_back(key.get());
         it->then();

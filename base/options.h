@@ -52,8 +52,9 @@ class Options {
     void add(Scope scope, std::string name, std::string* value, OneOf one_of, std::string help);
     void add(Scope scope, std::string name, std::vector<std::string>* value, std::string help);
 
-    // Calls `then` whenever the key was set: for a key that gives others new values (a preset). Precondition:
-    // the key was added before those others, so that in one file they have the last word.
+    // Calls `then` whenever the key was set: for a key that gives others new values (a preset). What its
+    // former value gave, and nobody has set since, is back to default by then. Precondition: the key was
+    // added before those others, so that in one file they have the last word.
     void on_set(std::string_view name, std::function<void()> then);
 
     // Sets one key from text: a TOML value, or a bare word for a text key. Errors (invalid): unknown key

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "federation/algorithm/algorithm.h"
 #include "model/optim/optimizer.h"
 #include "model/optim/schedule.h"
 
@@ -81,18 +82,6 @@ void bind_data(Options& options, RunConfig::Data& data) {
         "split: each member its own part of the data; same: everyone all of it, in an order of its own");
     options.add(kShared, "data.held_out", &data.held_out, Range{0, 0.5},
                 "fraction of the tokens kept for evaluation");
-}
-
-// What the optimizer of that name is known to work with. An unknown name is left to validate().
-void take_defaults(RunConfig::Optimizer& optimizer) {
-    const auto entries = model::optimizers();
-    const auto entry = std::ranges::find(entries, optimizer.name, &model::OptimizerEntry::name);
-    if (entry == entries.end()) return;
-    optimizer.learning_rate = entry->learning_rate;
-    optimizer.beta1 = entry->defaults.beta1;
-    optimizer.beta2 = entry->defaults.beta2;
-    optimizer.epsilon = entry->defaults.epsilon;
-    optimizer.weight_decay = entry->defaults.weight_decay;
 }
 
 void bind_optimizer_extras(Options& options, RunConfig::Optimizer& optimizer) {
@@ -208,12 +197,22 @@ void bind_diloco_family(Options& options, RunConfig::AlgorithmTable& algorithm) 
     options.add(
         kShared, "algorithm.grace_seconds", &algorithm.grace_seconds, Range{0, 86400},
         "decoupled_diloco: how long at most an outer step waits for the others, once the quorum is there");
-    options.add(kShared, "algorithm.dynamic_steps", &algorithm.dynamic_steps,
-                "diloco, async_diloco: each member takes inner_steps in proportion to its measured speed");
+    options.add(
+        kShared, "algorithm.dynamic_steps", &algorithm.dynamic_steps,
+        "diloco, muloco, sparseloco, async_diloco: each member takes inner_steps in proportion to its "
+        "measured speed");
 }
 
-void bind_algorithm(Options& options, RunConfig::AlgorithmTable& algorithm) {
-    options.add(kShared, "algorithm.name", &algorithm.name, "when replicas talk (atoll list algorithms)");
+void bind_algorithm(Options& options, RunConfig& config) {
+    auto& algorithm = config.algorithm;
+    options.add(kShared, "algorithm.name", &algorithm.name,
+                "when replicas talk (atoll list algorithms); brings its paper's settings, also in the tables "
+                "below, the other keys override");
+    options.on_set("algorithm.name", [&config] {
+        const auto entries = algorithms();
+        const auto entry = std::ranges::find(entries, config.algorithm.name, &AlgorithmEntry::name);
+        if (entry != entries.end() && entry->defaults != nullptr) entry->defaults(config);
+    });
     options.add(kShared, "algorithm.inner_steps", &algorithm.inner_steps, Range{1, 1e6},
                 "local steps between two exchanges (H)");
     options.add(kShared, "algorithm.outer_optimizer", &algorithm.outer_optimizer,
@@ -233,6 +232,12 @@ void bind_algorithm(Options& options, RunConfig::AlgorithmTable& algorithm) {
                 "decomfl: directions a local step measures and averages");
     options.add(kShared, "algorithm.candidate_seeds", &algorithm.candidate_seeds, Range{1, 1e6},
                 "fedkseed: directions that the whole run chooses from");
+    options.add(kShared, "algorithm.consensus_rate", &algorithm.consensus_rate, Range{0, 2},
+                "noloco, noloco_cascade: pull towards the anchors that a member meets (gamma)");
+    options.add(kShared, "algorithm.momentum_decay", &algorithm.momentum_decay, Range{0, 0.999999},
+                "demo: what is left of the momentum after a step");
+    options.add(kShared, "algorithm.averaged_fraction", &algorithm.averaged_fraction, Range{1e-6, 1},
+                "sparta: of the parameters, in a round");
 }
 
 void bind_gossip(Options& options, RunConfig& config) {
@@ -281,13 +286,24 @@ model::ModelConfig RunConfig::preset_of_default() {
     return *preset;
 }
 
+void take_defaults(RunConfig::Optimizer& optimizer) {
+    const auto entries = model::optimizers();
+    const auto entry = std::ranges::find(entries, optimizer.name, &model::OptimizerEntry::name);
+    if (entry == entries.end()) return;
+    optimizer.learning_rate = entry->learning_rate;
+    optimizer.beta1 = entry->defaults.beta1;
+    optimizer.beta2 = entry->defaults.beta2;
+    optimizer.epsilon = entry->defaults.epsilon;
+    optimizer.weight_decay = entry->defaults.weight_decay;
+}
+
 void bind(Options& options, RunConfig& config) {
     bind_run(options, config.run);
     bind_model(options, config);
     bind_data(options, config.data);
+    bind_algorithm(options, config);
     bind_optimizer(options, config.optimizer);
     bind_schedule(options, config.schedule);
-    bind_algorithm(options, config.algorithm);
     bind_gossip(options, config);
 }
 

@@ -107,6 +107,9 @@ struct RunConfig {
         bool dynamic_steps = false;
         std::int64_t perturbations = 1;       // decomfl: directions a local step (P)
         std::int64_t candidate_seeds = 4096;  // fedkseed: directions of the whole run
+        double consensus_rate = 0.7;          // gamma
+        double momentum_decay = 0.999;        // beta
+        double averaged_fraction = 0.005;     // p
     } algorithm;
 
     struct AveragingTable {
@@ -139,6 +142,9 @@ struct RunConfig {
   private:
     static model::ModelConfig preset_of_default();
 };
+
+// Gives the table what the optimizer it names is known to work with. An unknown name is left to validate().
+void take_defaults(RunConfig::Optimizer& optimizer);
 
 // Adds every key of `config` (tables run, model, data, optimizer, schedule, algorithm, averaging, topology,
 // codec) with its limits and help text, all of them shared. `config` outlives `options`.

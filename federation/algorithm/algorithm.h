@@ -100,6 +100,9 @@ struct AlgorithmEntry {
     // Faults that the final loss suffers from (by more than 3 % at a third of all messages lost and a fifth
     // of the members restarted every ten rounds), in words, said when a run starts; empty: none of these.
     std::string_view cannot_bear = {};
+    // The settings of its paper, in any table but run, model and data: the configuration starts from them
+    // when it is chosen. Null: those of RunConfig.
+    void (*defaults)(RunConfig& config) = nullptr;
 };
 
 [[nodiscard]] std::span<const AlgorithmEntry> algorithms();

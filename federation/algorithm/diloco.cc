@@ -23,7 +23,7 @@ Diloco::Diloco(const RunConfig& config, std::size_t parameters, std::unique_ptr<
     auto exact = gossip::make_codec("none", {});
     ATOLL_CHECK(exact.ok());
     exact_ = std::move(*exact);
-    slice_ = kernels::FlatBuffer(anchor_slice().size());  // the first slice: none is longer
+    slice_ = kernels::FlatBuffer(round_slice(anchor_.span()).size());  // the first slice: none is longer
 }
 
 Status Diloco::run(Context& context) {
@@ -76,7 +76,7 @@ Status Diloco::average(Context& context, RoundReport& report) {
     // Gossip with losses and quantisation gives every member a slightly different mean, and outer steps add
     // the differences up. Averaging a rotating slice of the anchors pulls them together again: their distance
     // shrinks by a constant factor every anchor_slices rounds.
-    const std::span<float> anchor = anchor_slice();
+    const std::span<float> anchor = round_slice(anchor_.span());
     const std::span<float> slice = slice_.span().first(anchor.size());
     std::ranges::copy(anchor, slice.begin());  // the anchor itself stays whole if the exchange is interrupted
     if (!slice.empty()) parts.push_back({.values = slice, .codec = exact_.get(), .rotates = true});
@@ -89,10 +89,14 @@ Status Diloco::average(Context& context, RoundReport& report) {
     ATOLL_ASSIGN(report.average, context.averaging.average(round_, parts));
     report.exchange_seconds = context.host.now() - start;
     report.update_norm = norm(delta_.span());
-    std::ranges::copy(slice, anchor.begin());
+    anchors_met(anchor, slice, round_slice(delta_.span()));
     // All members together take as many steps as with H each.
     local_steps_.follow(static_cast<double>(speed_.data()[0]));
     return {};
+}
+
+void Diloco::anchors_met(std::span<float> anchor, std::span<const float> met, std::span<float> /*delta*/) {
+    std::ranges::copy(met, anchor.begin());
 }
 
 void Diloco::restart_from_anchor(Worker& worker) {
@@ -106,8 +110,8 @@ void Diloco::adopted(Worker& worker) {
     restart_from_anchor(worker);
 }
 
-std::span<float> Diloco::anchor_slice() {
-    return slice_of(anchor_.span(), round_, static_cast<std::size_t>(options_.anchor_slices));
+std::span<float> Diloco::round_slice(std::span<float> vector) const {
+    return slice_of(vector, round_, static_cast<std::size_t>(options_.anchor_slices));
 }
 
 std::span<float> slice_of(std::span<float> vector, std::uint64_t round, std::size_t slices) {

@@ -31,12 +31,18 @@ class Diloco : public Algorithm {
     [[nodiscard]] bool reserve(std::string_view name) override;
     void adopted(Worker& worker) override;
 
+  protected:
+    // The members' anchors met in `anchor`, the round's slice of Theta: `met` is their mean, `delta` the same
+    // slice of the averaged pseudo-gradient, before the outer step. Here the slice becomes the mean.
+    virtual void anchors_met(std::span<float> anchor, std::span<const float> met, std::span<float> delta);
+
   private:
     [[nodiscard]] Status begin(Context& context);
     [[nodiscard]] Status inner_steps(Context& context, RoundReport& report);
     [[nodiscard]] Status average(Context& context, RoundReport& report);
     void restart_from_anchor(Worker& worker);
-    [[nodiscard]] std::span<float> anchor_slice();
+    // The part of a vector whose turn it is in this round, to keep the anchors together.
+    [[nodiscard]] std::span<float> round_slice(std::span<float> vector) const;
 
     RunConfig::Run run_;
     RunConfig::AlgorithmTable options_;

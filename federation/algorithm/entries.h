@@ -14,6 +14,22 @@ namespace Atoll::federation {
 [[nodiscard]] std::unique_ptr<Algorithm> make_decoupled_diloco(const RunConfig& config,
                                                                std::size_t parameters);
 [[nodiscard]] Status check_decoupled_diloco(const RunConfig& config);
+// DiLoCo with other settings: these bring them.
+void muloco_defaults(RunConfig& config);
+[[nodiscard]] Status check_muloco(const RunConfig& config);
+void sparseloco_defaults(RunConfig& config);
+[[nodiscard]] Status check_sparseloco(const RunConfig& config);
+// noloco and noloco_cascade, told apart by their topology.
+[[nodiscard]] std::unique_ptr<Algorithm> make_noloco(const RunConfig& config, std::size_t parameters);
+void noloco_defaults(RunConfig& config);
+void noloco_cascade_defaults(RunConfig& config);
+[[nodiscard]] Status check_noloco(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_demo(const RunConfig& config, std::size_t parameters);
+void demo_defaults(RunConfig& config);
+[[nodiscard]] Status check_demo(const RunConfig& config);
+[[nodiscard]] std::unique_ptr<Algorithm> make_sparta(const RunConfig& config, std::size_t parameters);
+void sparta_defaults(RunConfig& config);
+[[nodiscard]] Status check_sparta(const RunConfig& config);
 // dsgd, dsgdm and decentralized_adam: one algorithm, told apart by what it asks of the optimizer.
 [[nodiscard]] std::unique_ptr<Algorithm> make_local_optimizer_gossip(const RunConfig& config,
                                                                      std::size_t parameters);

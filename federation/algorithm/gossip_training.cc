@@ -59,12 +59,16 @@ Status GossipTraining::mix(Context& context, RoundReport& report) {
     report.exchange_seconds = context.host.now() - start;
 
     for (std::size_t i = 0; i < vectors.size(); ++i) std::ranges::copy(parts[i].values, vectors[i].begin());
+    settle(worker, report);
+    return {};
+}
+
+void GossipTraining::settle(Worker& worker, RoundReport& report) {
     worker.parameters_changed();
     const std::span<const float> after = worker.parameters();
     report.update_norm = distance(x_.span(), after);
     mixed(x_.span(), after);
     std::ranges::copy(after, x_.span().begin());
-    return {};
 }
 
 void GossipTraining::adopted(Worker& worker) {
@@ -95,7 +99,7 @@ Result<StepResult> OwnStep::take_gradient(Worker& worker) {
     return result;
 }
 
-void OwnStep::descend(Worker& worker, std::span<const float> direction, double learning_rate) const {
+void OwnStep::move(Worker& worker, std::span<const float> direction, double learning_rate) const {
     const std::span<float> x = worker.parameters();
     const auto kept = static_cast<float>(1 - learning_rate * weight_decay_);
     for (const model::DecayRange& range : model::decay_ranges(worker.layout())) {
@@ -105,6 +109,10 @@ void OwnStep::descend(Worker& worker, std::span<const float> direction, double l
     const auto rate = static_cast<float>(learning_rate);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] -= rate * direction[i];
     worker.parameters_changed();
+}
+
+void OwnStep::descend(Worker& worker, std::span<const float> direction, double learning_rate) const {
+    move(worker, direction, learning_rate);
     worker.set_step(worker.step() + 1);
 }
 
@@ -123,6 +131,10 @@ Status check_gossip_training(const RunConfig& config) {
                                  "parameters themselves: expected one of {} (diloco bears the others)",
                                  config.codec.name, config.algorithm.name, fine)};
     }
+    return check_no_outer_step(config);
+}
+
+Status check_no_outer_step(const RunConfig& config) {
     const RunConfig::AlgorithmTable defaults;
     const auto& options = config.algorithm;
     if (options.outer_optimizer != defaults.outer_optimizer ||
@@ -139,6 +151,10 @@ Status check_gossip_training(const RunConfig& config) {
 
 Status check_sgd(const RunConfig& config, Momentum momentum) {
     ATOLL_TRY(check_gossip_training(config));
+    return check_sgd_optimizer(config, momentum);
+}
+
+Status check_sgd_optimizer(const RunConfig& config, Momentum momentum) {
     const auto& optimizer = config.optimizer;
     if (optimizer.name != "sgd") {
         return Error{ErrorCode::invalid,

@@ -21,7 +21,8 @@ namespace Atoll::federation {
 // round.
 class GossipTraining : public Algorithm {
   public:
-    // `vectors`: how many vectors are mixed, the parameters included.
+    // `vectors`: how many vectors mix() mixes, the parameters included; 0 if the algorithm has a mix() of its
+    // own.
     GossipTraining(const RunConfig& config, std::size_t parameters, std::size_t vectors = 1);
 
     [[nodiscard]] Status run(Context& context) override;
@@ -38,12 +39,13 @@ class GossipTraining : public Algorithm {
     [[nodiscard]] virtual Result<StepResult> local_step(Worker& worker) { return worker.inner_step(); }
     // What is mixed beside the parameters, of their length.
     [[nodiscard]] virtual std::vector<std::span<float>> companions() { return {}; }
+    // The exchange of a round: brings its result into the parameters, and settle()s them.
+    [[nodiscard]] virtual Status mix(Context& context, RoundReport& report);
+    void settle(Worker& worker, RoundReport& report);
     // The mixing of a round took the parameters from `before` (at its start) to `after`.
     virtual void mixed(std::span<const float> /*before*/, std::span<const float> /*after*/) {}
 
   private:
-    [[nodiscard]] Status mix(Context& context, RoundReport& report);
-
     RunConfig::Run run_;
     std::uint64_t inner_steps_;
     std::uint64_t round_ = 0;
@@ -63,7 +65,8 @@ class OwnStep {
     // At the worker's parameters.
     [[nodiscard]] Result<StepResult> take_gradient(Worker& worker);
     [[nodiscard]] std::span<float> gradient() { return gradient_.span(); }
-    // Ends the step, with the rate of the schedule.
+    // Moves the parameters, with the rate of the schedule; descend() also ends the step.
+    void move(Worker& worker, std::span<const float> direction, double learning_rate) const;
     void descend(Worker& worker, std::span<const float> direction, double learning_rate) const;
 
   private:
@@ -75,8 +78,12 @@ class OwnStep {
 // Cross-field checks (AlgorithmEntry::check). Parameters bear no coarse codec: what a DiLoCo member loses is
 // a part of its update, what a gossip member would lose is a part of itself.
 [[nodiscard]] Status check_gossip_training(const RunConfig& config);
+// No outer optimizer is set: the algorithm takes no outer step.
+[[nodiscard]] Status check_no_outer_step(const RunConfig& config);
 // The optimizer is `sgd`; beta1 (the momentum) is 0 or not.
 enum class Momentum { none, needed };
+[[nodiscard]] Status check_sgd_optimizer(const RunConfig& config, Momentum momentum);
+// Both.
 [[nodiscard]] Status check_sgd(const RunConfig& config, Momentum momentum);
 
 }  // namespace Atoll::federation

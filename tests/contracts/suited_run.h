@@ -1,7 +1,12 @@
 // A run as an algorithm of the table accepts it.
 #pragma once
 
+#include <algorithm>
+#include <string>
+
+#include "federation/algorithm/algorithm.h"
 #include "federation/run_config.h"
+#include "gossip/codec/codec.h"
 
 namespace Atoll::federation::testing {
 
@@ -19,14 +24,41 @@ inline void suit_forward_only(RunConfig& config) {
     config.optimizer.learning_rate = 0.2;
 }
 
-// `config` with the optimizer and the outer rate that its algorithm asks for.
+inline bool sparse(const std::string& codec) {
+    return std::ranges::find(gossip::codecs(), codec, &gossip::CodecEntry::name)->sparse;
+}
+
+// Error feedback delays what a sparse codec leaves out, and outer momentum multiplies delayed updates: on a
+// problem whose rounds go a large part of the way to the minimum both must be small
+// (docs/explanation/diloco.md).
+inline void suit_sparse_codec(RunConfig& config) {
+    config.codec.density = 0.5;
+    config.codec.error_feedback = true;
+    if (config.algorithm.name == "demo" || config.algorithm.name == "sparseloco") return;  // made for them
+    config.algorithm.outer_optimizer = "sgd";
+    config.algorithm.outer_learning_rate = 0.5;
+    config.algorithm.outer_momentum = 0;
+}
+
+// `config` with the settings of its algorithm, as far as they suit a problem of 64 parameters, and with the
+// optimizer and the outer rate that it asks for. The number of steps stays, their number a round where the
+// algorithm lets one choose.
 inline RunConfig suited(RunConfig config) {
+    const std::string name = config.algorithm.name;
+    const std::int64_t inner_steps = config.algorithm.inner_steps;
+    const AlgorithmEntry& entry = *std::ranges::find(algorithms(), name, &AlgorithmEntry::name);
+    if (entry.defaults != nullptr) entry.defaults(config);
+    if (sparse(config.codec.name)) suit_sparse_codec(config);
     // Updates that come late are of use at a small outer rate only (docs/explanation/asynchronous.md).
-    const std::string& name = config.algorithm.name;
     if (name == "streaming_diloco" || name == "async_diloco" || name == "decoupled_diloco") {
         config.algorithm.fragments = 2;
     }
     if (name == "async_diloco" || name == "decoupled_diloco") config.algorithm.outer_learning_rate = 0.2;
+    config.algorithm.inner_steps = inner_steps;
+    if (name == "demo") {
+        config.algorithm.inner_steps = 1;
+        config.run.rounds *= inner_steps;
+    }
     if (validate(config).ok()) return config;
     config.optimizer.name = "sgd";
     config.optimizer.weight_decay = 0;
@@ -34,6 +66,12 @@ inline RunConfig suited(RunConfig config) {
     if (!validate(config).ok()) config.optimizer.beta1 = 0.5;
     if (!validate(config).ok()) suit_forward_only(config);
     return config;
+}
+
+// The learning rate of a worker whose gradient steps are good with `rate`: a step along the sign of the
+// gradient does not get shorter near the minimum.
+inline double suited_rate(const RunConfig& config, double rate) {
+    return config.algorithm.name == "demo" ? 0.2 * rate : rate;
 }
 
 }  // namespace Atoll::federation::testing
