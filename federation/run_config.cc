@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "federation/algorithm/algorithm.h"
+#include "federation/federated/participation.h"
 #include "model/optim/optimizer.h"
 #include "model/optim/schedule.h"
 
@@ -240,6 +241,46 @@ void bind_algorithm(Options& options, RunConfig& config) {
                 "sparta: of the parameters, in a round");
 }
 
+void bind_federated(Options& options, RunConfig::AlgorithmTable::Federated& federated) {
+    std::vector<std::string> laws;
+    for (const auto& law : participation_laws()) laws.emplace_back(law.name);
+    options.add(kShared, "algorithm.participation", &federated.participation, OneOf{laws},
+                "federated algorithms: which clients take part in a round, beside those that are away");
+    options.add(kShared, "algorithm.participation_count", &federated.participation_count, Range{0, 1e6},
+                "uniform, cyclic, categorical: clients a round; 0 = a quarter of them");
+    options.add(kShared, "algorithm.participation_low", &federated.participation_low, Range{0, 1},
+                "bernoulli, markov, categorical: the clients' chances are spread from here ...");
+    options.add(kShared, "algorithm.participation_high", &federated.participation_high, Range{0, 1},
+                "... to here (markov: of coming back)");
+    options.add(kShared, "algorithm.participation_stay", &federated.participation_stay, Range{0, 1},
+                "markov: chance that a client that takes part does so in the next round too");
+    options.add(kShared, "algorithm.participation_trace", &federated.participation_trace,
+                "trace: file on the server, the numbers of one round's clients a line");
+    options.add(kShared, "algorithm.server_learning_rate", &federated.server_learning_rate, Range{0, 100},
+                "fedavg, fedavgm, fedadam, fedyogi, fedprox, scaffold, mifa, fedau: rate of the server's "
+                "step; 0 = the algorithm's own");
+    options.add(kShared, "algorithm.server_momentum", &federated.server_momentum, Range{0, 0.9999},
+                "fedavgm: momentum; fedadam, fedyogi: decay of the first moment");
+    options.add(kShared, "algorithm.server_beta2", &federated.server_beta2, Range{0, 0.99999},
+                "fedadam, fedyogi: decay of the second moment");
+    options.add(kShared, "algorithm.server_epsilon", &federated.server_epsilon, Range{1e-12, 1},
+                "fedadam, fedyogi: added to the root of the second moment (tau)");
+    options.add(kShared, "algorithm.proximal", &federated.proximal, Range{0, 1000},
+                "fedprox: pull towards the model that the round began with (mu)");
+    options.add(kShared, "algorithm.absence_rounds_max", &federated.absence_rounds_max, Range{1, 1e6},
+                "fedau: longer absences count as so many rounds (K)");
+    options.add(kShared, "algorithm.server_trains", &federated.server_trains,
+                "federated algorithms: the server is a client too, with its own data");
+    options.add(kShared, "algorithm.remember_clients", &federated.remember_clients,
+                "focus, scaffold, mifa: the server keeps a vector a client, so that it can forget one");
+    options.add(kShared, "algorithm.expiry_rounds", &federated.expiry_rounds, Range{0, kCountMax},
+                "focus, scaffold, mifa: a client absent for so many rounds is forgotten; 0 = never");
+    options.add(kShared, "algorithm.round_seconds", &federated.round_seconds, Range{0.01, 1e7},
+                "federated algorithms: the server waits so long for the clients of a round");
+    options.add(kShared, "algorithm.server_wait_seconds", &federated.server_wait_seconds, Range{0.01, 1e9},
+                "federated algorithms: a client gives up when it has not heard of the server so long");
+}
+
 void bind_gossip(Options& options, RunConfig& config) {
     auto& averaging = config.averaging;
     options.add(kShared, "averaging.name", &averaging.name, "how the mean is formed (atoll list averaging)");
@@ -256,6 +297,9 @@ void bind_gossip(Options& options, RunConfig& config) {
                 "trimmed_mean: fraction of the members left out at either end of each coordinate");
     options.add(kShared, "averaging.clip_radius", &averaging.clip_radius, Range{0, kUnbounded},
                 "centered_clip: how far a member can pull; 0 = the radius that holds half of the members");
+    options.add(kShared, "averaging.server", &averaging.server,
+                "star: peer id (its first digits) of the member that serves; empty = the owner's node, else "
+                "the first peer");
     options.add(kShared, "topology.name", &config.topology.name, "who sends to whom (atoll list topologies)");
     options.add(kShared, "topology.degree", &config.topology.degree, Range{1, 63},
                 "peers a member sends to at once");
@@ -304,6 +348,7 @@ void bind(Options& options, RunConfig& config) {
     bind_algorithm(options, config);
     bind_optimizer(options, config.optimizer);
     bind_schedule(options, config.schedule);
+    bind_federated(options, config.algorithm.federated);
     bind_gossip(options, config);
 }
 

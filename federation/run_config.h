@@ -110,6 +110,27 @@ struct RunConfig {
         double consensus_rate = 0.7;          // gamma
         double momentum_decay = 0.999;        // beta
         double averaged_fraction = 0.005;     // p
+        // Of the algorithms around a server (federation/federated).
+        struct Federated {
+            std::string participation = "full";    // a law of federation/federated/participation.h
+            std::int64_t participation_count = 0;  // m of uniform, cyclic, categorical; 0 = a quarter
+            double participation_low = 0.1;        // the clients' chances are spread from low ...
+            double participation_high = 0.9;       // ... to high
+            double participation_stay = 0.7;       // markov: chance that one who takes part does again
+            std::string participation_trace;       // trace: a file on the server
+            double server_learning_rate = 0;       // of the server's step; 0 = the algorithm's own
+            double server_momentum = 0.9;
+            double server_beta2 = 0.99;
+            double server_epsilon = 1e-3;
+            double proximal = 0.01;                // mu
+            std::int64_t absence_rounds_max = 50;  // K
+            bool server_trains = true;
+            bool remember_clients = true;
+            std::int64_t expiry_rounds = 0;
+            double round_seconds = 600;
+            double server_wait_seconds = 600;
+            bool operator==(const Federated&) const = default;
+        } federated;
     } algorithm;
 
     struct AveragingTable {
@@ -120,6 +141,7 @@ struct RunConfig {
         double tolerance = 0;        // push_sum: mix until all agree so far; 0 = a fixed number of stages
         double trim_fraction = 0.2;  // trimmed_mean
         double clip_radius = 0;      // centered_clip; 0 = follows from the values
+        std::string server;  // star: first hexadecimal digits of the peer id of the member that serves
     } averaging;
 
     struct TopologyTable {

@@ -43,8 +43,10 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                        .trim_fraction = config.averaging.trim_fraction,
                                                        .clip_radius = config.averaging.clip_radius,
                                                        .seed = session->seed_,
-                                                       .norm_ratio_max = config.averaging.norm_ratio_max}};
+                                                       .norm_ratio_max = config.averaging.norm_ratio_max,
+                                                       .server = config.averaging.server}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
+    session->served_ = algorithm->served;
     session->algorithm_ = algorithm->make(config, worker.layout().size());
     if (!algorithm->cannot_bear.empty())
         log::warn("{} cannot bear {}", algorithm->name, algorithm->cannot_bear);
@@ -61,11 +63,18 @@ Status Session::run(Observer& observer, const StopToken& stop, JoinMode mode) {
                     .observer = observer,
                     .stop = stop,
                     .codec = *codec_,
-                    .seed = seed_};
+                    .seed = seed_,
+                    .late = mode == JoinMode::late,
+                    .leaving = options_.leave};
+    if (options_.leave && !served_) {
+        return Error{ErrorCode::invalid,
+                     "only a client of a federated algorithm has something to take back when it leaves: just "
+                     "stop this member"};
+    }
     if (!state_server_) {
         state_server_ = host_.spawn("state", [&host = host_] { serve_state(host); });
     }
-    if (mode == JoinMode::late) ATOLL_TRY(join(context));
+    if (mode == JoinMode::late && !served_) ATOLL_TRY(join(context));
     return algorithm_->run(context);
 }
 

@@ -22,6 +22,7 @@ struct SessionOptions {
     // False: the worker does not hold what the run begins with (run.initial_model), only a peer's state will
     // do.
     bool holds_beginning = true;
+    bool leave = false;  // a federated client: take back what the server counts of it, and end
 };
 
 class Session {
@@ -54,6 +55,7 @@ class Session {
     gossip::Host& host_;
     SessionOptions options_;
     std::uint64_t seed_ = 0;
+    bool served_ = false;  // by a server, which tells a joiner where the run stands
     gossip::Inbox inbox_;
     std::unique_ptr<gossip::Codec> codec_;
     std::unique_ptr<gossip::Topology> topology_;

@@ -161,6 +161,13 @@ struct Readers {
     std::string_view of;  // the key that names the reader
     std::vector<std::string_view> names;
 };
+std::vector<std::string_view> served_algorithms() {
+    std::vector<std::string_view> names;
+    for (const AlgorithmEntry& entry : algorithms()) {
+        if (entry.served) names.push_back(entry.name);
+    }
+    return names;
+}
 const std::vector<Readers>& readers() {
     static const std::vector<Readers> table = {
         {"algorithm.fragments", "algorithm.name", {"streaming_diloco", "async_diloco", "decoupled_diloco"}},
@@ -189,6 +196,26 @@ const std::vector<Readers>& readers() {
         {"averaging.tolerance", "averaging.name", {"push_sum"}},
         {"averaging.trim_fraction", "averaging.name", {"trimmed_mean"}},
         {"averaging.clip_radius", "averaging.name", {"centered_clip"}},
+        {"algorithm.server_learning_rate",
+         "algorithm.name",
+         {"fedavg", "fedavgm", "fedadam", "fedyogi", "fedprox", "fedau", "mifa", "scaffold"}},
+        {"algorithm.server_momentum", "algorithm.name", {"fedavgm", "fedadam", "fedyogi"}},
+        {"algorithm.server_beta2", "algorithm.name", {"fedadam", "fedyogi"}},
+        {"algorithm.server_epsilon", "algorithm.name", {"fedadam", "fedyogi"}},
+        {"algorithm.proximal", "algorithm.name", {"fedprox"}},
+        {"algorithm.absence_rounds_max", "algorithm.name", {"fedau"}},
+        {"algorithm.remember_clients", "algorithm.name", {"focus", "scaffold", "mifa"}},
+        {"algorithm.expiry_rounds", "algorithm.name", {"focus", "scaffold", "mifa"}},
+        {"algorithm.participation", "algorithm.name", served_algorithms()},
+        {"algorithm.server_trains", "algorithm.name", served_algorithms()},
+        {"algorithm.round_seconds", "algorithm.name", served_algorithms()},
+        {"algorithm.server_wait_seconds", "algorithm.name", served_algorithms()},
+        {"algorithm.participation_count", "algorithm.participation", {"uniform", "cyclic", "categorical"}},
+        {"algorithm.participation_low", "algorithm.participation", {"bernoulli", "markov", "categorical"}},
+        {"algorithm.participation_high", "algorithm.participation", {"bernoulli", "markov", "categorical"}},
+        {"algorithm.participation_stay", "algorithm.participation", {"markov"}},
+        {"algorithm.participation_trace", "algorithm.participation", {"trace"}},
+        {"averaging.server", "averaging.name", {"star"}},
     };
     return table;
 }
@@ -201,17 +228,14 @@ Status validate_readers(const RunConfig& config) {
     Options default_keys;
     bind(keys, set);
     bind(default_keys, defaults);
-    const auto name_of = [&](std::string_view key) -> const std::string& {
-        if (key == "averaging.name") return config.averaging.name;
-        if (key == "optimizer.name") return config.optimizer.name;
-        return key == "algorithm.name" ? config.algorithm.name : config.algorithm.outer_optimizer;
-    };
     for (const Readers& row : readers()) {
         const std::string value = keys.find(row.key)->get();
         if (value == default_keys.find(row.key)->get()) continue;
-        if (std::ranges::find(row.names, name_of(row.of)) != row.names.end()) continue;
+        std::string reader = keys.find(row.of)->get();  // as TOML: in quotes
+        std::erase(reader, '"');
+        if (std::ranges::find(row.names, reader) != row.names.end()) continue;
         return contradiction("{} = {} but {} = {} does not read it: leave it out, or choose {}", row.key,
-                             value, row.of, name_of(row.of), fmt::join(row.names, " or "));
+                             value, row.of, reader, fmt::join(row.names, " or "));
     }
     return {};
 }

@@ -14,6 +14,12 @@ namespace {
 std::string who(const MemberRecord& record) {
     return fmt::format("{} ({})", record.name, record.member().short_name());
 }
+
+// A grant without contacts is of no invite: the owner made it for the node itself (certify_first).
+Standing standing_of(const Grant& grant) {
+    if (grant.role == Role::client) return Standing::client;
+    return grant.contacts == Hash{} ? Standing::founder : Standing::peer;
+}
 }  // namespace
 
 Membership::Membership(const Identity& identity, Authority authority, Certificate certificate,
@@ -31,6 +37,7 @@ Membership::Membership(const Identity& identity, Authority authority, Certificat
     ATOLL_CHECK(own.ok());
     view_.members = {identity.id()};
     view_.regions = {self_.region};
+    view_.standings = {standing_of(certificate.grant)};
     view_.reason = "started";
 }
 
@@ -256,10 +263,13 @@ void Membership::change_view(const PeerId& peer, bool in_view, const std::string
     if (view_.index_of(peer)) {
         view_.members.erase(view_.members.begin() + place);
         view_.regions.erase(view_.regions.begin() + place);
+        view_.standings.erase(view_.standings.begin() + place);
     }
     if (in_view) {
         view_.members.insert(view_.members.begin() + place, peer);
-        view_.regions.insert(view_.regions.begin() + place, members_.at(peer).record.region);
+        const MemberRecord& record = members_.at(peer).record;
+        view_.regions.insert(view_.regions.begin() + place, record.region);
+        view_.standings.insert(view_.standings.begin() + place, standing_of(record.certificate.grant));
     }
     ++view_.epoch;
     view_.reason = orders.view ? view_.reason + "; " + reason : reason;

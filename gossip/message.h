@@ -127,6 +127,29 @@ struct ReduceVote {
     std::string reason;  // failed
 };
 
+// ---- around a server (gossip/averaging/star.h, federation/federated) ----
+struct StarUpload {  // to the server; payload: the encoded parts
+    std::uint64_t round = 0;
+    std::uint64_t sequence = 0;  // rises with every upload of the sender; the server decides about each once
+    std::uint64_t tokens = 0;    // that were trained on for it
+    bool leaving = false;        // the sender's last: the server forgets it afterwards
+    std::vector<SharePart> parts;
+};
+struct StarDownload {  // of the server; payload: the encoded parts. Without parts: there is nothing to do
+    std::uint64_t round = 0;
+    std::uint64_t received = 0;  // the newest of the receiver's uploads that has come
+    std::uint64_t decided = 0;   // the newest that has been decided, and how
+    ReceiptKind verdict = ReceiptKind::accepted;
+    std::uint64_t members = 0;  // of the mean; clients of the run
+    std::vector<SharePart> parts;
+};
+struct StarHello {            // of a client that waits, to its server
+    std::uint64_t round = 0;  // the newest it has heard of
+    std::uint64_t birth = 0;  // of its state, microseconds since 1970: uploads of it have higher sequences
+    std::uint64_t parameters = 0;  // length of its vector
+    double unix_time = 0;          // its clock
+};
+
 // ---- state transfer ----
 struct StateRequest {
     bool manifest = true;  // else chunk `index` of the state of `round`
@@ -162,10 +185,10 @@ struct StatePublished {  // algorithm -> state server; payload: the encoded stat
     std::uint64_t round = 0;
 };
 
-using Body =
-    std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, MixRequest, StateRequest, StateManifest,
-                 StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady, ReducePlan, ReduceChunk,
-                 ReduceRequest, ReduceVote, ViewChanged, ProgressMade, StatePublished>;
+using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, MixRequest, StateRequest,
+                          StateManifest, StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady,
+                          ReducePlan, ReduceChunk, ReduceRequest, ReduceVote, StarUpload, StarDownload,
+                          StarHello, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
     PeerId sender;  // proven by the host on receipt; filled in by the host on sending

@@ -59,20 +59,23 @@ Status check(const JoinReply& reply, std::uint64_t) {
     }
     return check_records(reply.records, kRecordsPerJoinReplyMax);
 }
-Status check(const MixShare& share, std::uint64_t payload) {
-    if (!std::isfinite(share.weight) || share.weight < 0)
-        return bad(fmt::format("weight {} is not a finite number >= 0", share.weight));
-    if (!(share.disagreement >= 0))
-        return bad(fmt::format("disagreement {} is not a number >= 0", share.disagreement));
-    if (share.parts.size() > kSharePartsMax)
-        return bad(fmt::format("{} parts, at most {} are allowed", share.parts.size(), kSharePartsMax));
+Status check_parts(const std::vector<SharePart>& parts, std::uint64_t payload) {
+    if (parts.size() > kSharePartsMax)
+        return bad(fmt::format("{} parts, at most {} are allowed", parts.size(), kSharePartsMax));
     std::uint64_t bytes = 0;
-    for (const SharePart& part : share.parts) {
+    for (const SharePart& part : parts) {
         if (part.bytes > kShareBytesMax || part.count > kShareBytesMax) return bad("a part is too large");
         bytes += part.bytes;  // at most 2^10 x 2^36: no overflow
     }
     if (bytes != payload) return bad(fmt::format("its parts have {} bytes, its payload {}", bytes, payload));
     return {};
+}
+Status check(const MixShare& share, std::uint64_t payload) {
+    if (!std::isfinite(share.weight) || share.weight < 0)
+        return bad(fmt::format("weight {} is not a finite number >= 0", share.weight));
+    if (!(share.disagreement >= 0))
+        return bad(fmt::format("disagreement {} is not a number >= 0", share.disagreement));
+    return check_parts(share.parts, payload);
 }
 Status check(const MixReceipt& receipt, std::uint64_t) {
     if (receipt.kind > ReceiptKind::withdrawn) return bad("unknown kind of receipt");
@@ -111,6 +114,18 @@ Status check(const ReduceVote& vote, std::uint64_t) {
     if (vote.verdict > ReduceVerdict::failed) return bad("unknown verdict");
     return check_text("reason", vote.reason, kReasonBytesMax);
 }
+Status check(const StarUpload& upload, std::uint64_t payload) {
+    if (upload.parts.empty()) return bad("an upload without parts");
+    return check_parts(upload.parts, payload);
+}
+Status check(const StarDownload& download, std::uint64_t payload) {
+    if (download.verdict > ReceiptKind::withdrawn) return bad("unknown verdict");
+    return check_parts(download.parts, payload);
+}
+Status check(const StarHello& hello, std::uint64_t) {
+    if (!std::isfinite(hello.unix_time)) return bad("unix_time is not a finite number");
+    return {};
+}
 Status check(const StateRequest&, std::uint64_t) { return {}; }
 Status check(const StateManifest& manifest, std::uint64_t payload) {
     if (manifest.chunk_bytes == 0 || manifest.chunk_bytes > kStateChunkBytesMax)
@@ -144,7 +159,9 @@ Status check_name(std::string_view name) {
 }
 
 std::uint64_t payload_bytes_max(const Body& body) {
-    if (std::holds_alternative<MixShare>(body)) return kShareBytesMax;
+    if (std::holds_alternative<MixShare>(body) || std::holds_alternative<StarUpload>(body) ||
+        std::holds_alternative<StarDownload>(body))
+        return kShareBytesMax;
     if (std::holds_alternative<ReduceChunk>(body)) return kReduceChunkBytesMax;
     if (std::holds_alternative<StateChunk>(body)) return kStateChunkBytesMax;
     if (std::holds_alternative<StateManifest>(body)) return kStateManifestBytesMax;

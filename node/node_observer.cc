@@ -180,6 +180,11 @@ Status NodeObserver::validate() {
 Status NodeObserver::save(federation::Algorithm& algorithm) {
     const std::uint64_t step = replica_.trainer->step();
     if (saved_step_ == step && step != 0) return {};
+    return write_checkpoint(algorithm);
+}
+
+Status NodeObserver::write_checkpoint(federation::Algorithm& algorithm) {
+    const std::uint64_t step = replica_.trainer->step();
     const auto begin = std::chrono::steady_clock::now();
     refresh();
     const NodeState state = board_.read();

@@ -28,6 +28,7 @@ class NodeObserver : public federation::Observer {
     void restore(const federation::RestoredMember& restored);
     Status on_step(const federation::StepResult& result, std::uint64_t step) override;
     Status on_round(const federation::RoundReport& report, federation::Algorithm& algorithm) override;
+    Status persist(federation::Algorithm& algorithm) override { return write_checkpoint(algorithm); }
 
     // A checkpoint of the present step, unless there is one.
     [[nodiscard]] Status save(federation::Algorithm& algorithm);
@@ -36,6 +37,8 @@ class NodeObserver : public federation::Observer {
     void refresh();
 
   private:
+    [[nodiscard]] Status write_checkpoint(federation::Algorithm& algorithm);
+
     const Config& config_;
     Replica& replica_;
     gossip::Host& host_;

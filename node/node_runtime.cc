@@ -213,7 +213,8 @@ Result<NodeResult> Runtime::run() {
     const bool continues = !model::list_checkpoints(folder_->checkpoints()).empty();
     ATOLL_ASSIGN(auto part, federation::Session::make(request_.config.run, worker, *host_,
                                                       {.threads = compute_threads(request_.config.local),
-                                                       .holds_beginning = continues || holds_beginning_}));
+                                                       .holds_beginning = continues || holds_beginning_,
+                                                       .leave = request_.leave}));
     // Of a streaming run there are more, shorter ones than run.rounds says.
     board_.change([&](NodeState& state) { state.rounds = part->algorithm().rounds(); });
     session_.note(fmt::format("{} parameters; {}: {} bytes of state ({})",
@@ -253,7 +254,7 @@ Result<NodeResult> Runtime::finish(const Status& ended, federation::Session& par
     result.interrupted = !ended.ok() && ended.error().code == ErrorCode::interrupted;
     if (!ended.ok() && !result.interrupted) return ended.error();
     ATOLL_TRY(observer.save(part.algorithm()));
-    if (!result.interrupted) {
+    if (!result.interrupted && !request_.leave) {
         if (!std::isfinite(board_.read().val_loss)) ATOLL_TRY(observer.validate());
         wait_for_the_others();
     }

@@ -21,6 +21,7 @@ struct NodeRequest {
     std::vector<Bytes> records;  // member records from a join reply
     bool first = false;          // nobody can be ahead of this node: it begins the run
     bool fresh = false;          // begin in a new run folder
+    bool leave = false;          // a federated client: leave the run for good, then end
 };
 
 struct NodeResult {

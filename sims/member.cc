@@ -169,8 +169,12 @@ class Member::SavingObserver : public federation::Observer {
         for (const auto& reason : report.average.reasons) {
             log::debug("node {} round {}: {}", member_.node_, report.round, reason);
         }
-        replica_.save(*member_.saved_, algorithm);
+        ATOLL_TRY(persist(algorithm));
         member_.listener_(member_.node_, report, host_.now());
+        return {};
+    }
+    Status persist(federation::Algorithm& algorithm) override {
+        replica_.save(*member_.saved_, algorithm);
         return {};
     }
 

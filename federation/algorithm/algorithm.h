@@ -50,6 +50,9 @@ class Observer {
     virtual Status on_step(const StepResult& result, std::uint64_t step) = 0;
     // Everything is consistent here: the place to checkpoint and to evaluate.
     virtual Status on_round(const RoundReport& report, Algorithm& algorithm) = 0;
+    // Others are about to be told something that holds only as long as it is not forgotten: what the worker
+    // and the algorithm hold now must survive a crash once this returns.
+    virtual Status persist(Algorithm& algorithm) = 0;
 };
 
 struct Context {
@@ -62,6 +65,8 @@ struct Context {
     const gossip::Codec& codec;  // of pseudo-gradients
     std::uint64_t seed = 0;      // of the choices that members need not agree on
     std::uint64_t tokens = 0;    // by this node since it was started
+    bool late = false;           // the run may have begun without this member
+    bool leaving = false;        // it is here to leave the run for good (a federated client)
 };
 
 class Algorithm {
@@ -103,6 +108,8 @@ struct AlgorithmEntry {
     // The settings of its paper, in any table but run, model and data: the configuration starts from them
     // when it is chosen. Null: those of RunConfig.
     void (*defaults)(RunConfig& config) = nullptr;
+    // One member serves, the others are its clients (federation/federated): needs averaging star.
+    bool served = false;
 };
 
 [[nodiscard]] std::span<const AlgorithmEntry> algorithms();

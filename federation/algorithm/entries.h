@@ -46,4 +46,8 @@ void sparta_defaults(RunConfig& config);
 [[nodiscard]] std::unique_ptr<Algorithm> make_fedkseed(const RunConfig& config, std::size_t parameters);
 [[nodiscard]] Status check_fedkseed(const RunConfig& config);
 
+// fedavg, fedavgm, fedadam, fedyogi, fedprox, fedau, mifa, scaffold, focus: around a server.
+[[nodiscard]] std::unique_ptr<Algorithm> make_federated(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] Status check_federated(const RunConfig& config);
+
 }  // namespace Atoll::federation

@@ -134,21 +134,6 @@ Status check_gossip_training(const RunConfig& config) {
     return check_no_outer_step(config);
 }
 
-Status check_no_outer_step(const RunConfig& config) {
-    const RunConfig::AlgorithmTable defaults;
-    const auto& options = config.algorithm;
-    if (options.outer_optimizer != defaults.outer_optimizer ||
-        options.outer_learning_rate != defaults.outer_learning_rate ||
-        options.outer_momentum != defaults.outer_momentum) {
-        return Error{ErrorCode::invalid,
-                     fmt::format("algorithm.outer_optimizer, algorithm.outer_learning_rate or "
-                                 "algorithm.outer_momentum is set but algorithm.name = {} takes no outer "
-                                 "step: leave them out, or choose diloco",
-                                 options.name)};
-    }
-    return {};
-}
-
 Status check_sgd(const RunConfig& config, Momentum momentum) {
     ATOLL_TRY(check_gossip_training(config));
     return check_sgd_optimizer(config, momentum);

@@ -78,8 +78,6 @@ class OwnStep {
 // Cross-field checks (AlgorithmEntry::check). Parameters bear no coarse codec: what a DiLoCo member loses is
 // a part of its update, what a gossip member would lose is a part of itself.
 [[nodiscard]] Status check_gossip_training(const RunConfig& config);
-// No outer optimizer is set: the algorithm takes no outer step.
-[[nodiscard]] Status check_no_outer_step(const RunConfig& config);
 // The optimizer is `sgd`; beta1 (the momentum) is 0 or not.
 enum class Momentum { none, needed };
 [[nodiscard]] Status check_sgd_optimizer(const RunConfig& config, Momentum momentum);

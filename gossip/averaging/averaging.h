@@ -49,6 +49,7 @@ struct AveragingOptions {
     double clip_radius = 0;       // centered_clip; 0: that of half of the members
     std::uint64_t seed = 0;       // the run's: of the codecs' random choices
     double norm_ratio_max = 100;  // a share whose norm is more than this many times our own is refused
+    std::string server;           // star: who serves (server_of(), gossip/view.h)
 };
 
 class Averaging {

@@ -12,5 +12,6 @@ namespace Atoll::gossip {
 [[nodiscard]] std::unique_ptr<Averaging> make_trimmed_mean(const AveragingContext& context);
 [[nodiscard]] std::unique_ptr<Averaging> make_centered_clip(const AveragingContext& context);
 [[nodiscard]] std::unique_ptr<Averaging> make_geometric_median(const AveragingContext& context);
+[[nodiscard]] std::unique_ptr<Averaging> make_star(const AveragingContext& context);
 
 }  // namespace Atoll::gossip

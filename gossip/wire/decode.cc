@@ -63,6 +63,13 @@ JoinReply read(wire::JoinReply::Reader in) {
             .run_config = text_of(in.getRunConfig()),
             .records = list_of(in.getRecords(), kRecordsPerJoinReplyMax, "too many member records")};
 }
+std::vector<SharePart> parts_of(capnp::List<wire::SharePart>::Reader in) {
+    if (in.size() > kSharePartsMax) throw BadField{"too many parts"};
+    std::vector<SharePart> parts;
+    parts.reserve(in.size());
+    for (const auto part : in) parts.push_back({part.getCodec(), part.getCount(), part.getBytes()});
+    return parts;
+}
 MixShare read(wire::MixShare::Reader in) {
     MixShare share{.round = in.getRound(),
                    .stage = in.getStage(),
@@ -70,10 +77,7 @@ MixShare read(wire::MixShare::Reader in) {
                    .weight = in.getWeight(),
                    .disagreement = in.getDisagreement(),
                    .schedule = array_of<32>(in.getSchedule(), "schedule is not 32 bytes")};
-    const auto parts = in.getParts();
-    if (parts.size() > kSharePartsMax) throw BadField{"too many parts"};
-    share.parts.reserve(parts.size());
-    for (const auto part : parts) share.parts.push_back({part.getCodec(), part.getCount(), part.getBytes()});
+    share.parts = parts_of(in.getParts());
     return share;
 }
 MixReceipt read(wire::MixReceipt::Reader in) {
@@ -113,6 +117,17 @@ ReduceVote read(wire::ReduceVote::Reader in) {
             {array_of<32>(in.getCulprit(), "culprit is not 32 bytes")},
             text_of(in.getReason())};
 }
+StarUpload read(wire::StarUpload::Reader in) {
+    return {in.getRound(), in.getSequence(), in.getTokens(), in.getLeaving(), parts_of(in.getParts())};
+}
+StarDownload read(wire::StarDownload::Reader in) {
+    return {in.getRound(),   in.getReceived(),
+            in.getDecided(), static_cast<ReceiptKind>(in.getVerdict()),
+            in.getMembers(), parts_of(in.getParts())};
+}
+StarHello read(wire::StarHello::Reader in) {
+    return {in.getRound(), in.getBirth(), in.getParameters(), in.getUnixTime()};
+}
 StateRequest read(wire::StateRequest::Reader in) { return {in.getManifest(), in.getRound(), in.getIndex()}; }
 StateManifest read(wire::StateManifest::Reader in) {
     return {in.getRound(), in.getBytes(), in.getChunkBytes(),
@@ -135,6 +150,9 @@ std::optional<Body> read_body(wire::Envelope::Reader in) {
         case wire::Envelope::REDUCE_CHUNK: return read(in.getReduceChunk());
         case wire::Envelope::REDUCE_REQUEST: return read(in.getReduceRequest());
         case wire::Envelope::REDUCE_VOTE: return read(in.getReduceVote());
+        case wire::Envelope::STAR_UPLOAD: return read(in.getStarUpload());
+        case wire::Envelope::STAR_DOWNLOAD: return read(in.getStarDownload());
+        case wire::Envelope::STAR_HELLO: return read(in.getStarHello());
         case wire::Envelope::STATE_REQUEST: return read(in.getStateRequest());
         case wire::Envelope::STATE_MANIFEST: return read(in.getStateManifest());
         case wire::Envelope::STATE_CHUNK: return read(in.getStateChunk());

@@ -22,6 +22,14 @@ void fill(List list, const std::vector<Bytes>& values) {
     for (unsigned i = 0; i < list.size(); ++i) list.set(i, data_of(values[i]));
 }
 
+void fill(capnp::List<wire::SharePart>::Builder list, const std::vector<SharePart>& parts) {
+    for (unsigned i = 0; i < list.size(); ++i) {
+        list[i].setCodec(parts[i].codec);
+        list[i].setCount(parts[i].count);
+        list[i].setBytes(parts[i].bytes);
+    }
+}
+
 // One overload a kind on the wire.
 void write(wire::Envelope::Builder envelope, const Heartbeat& beat) {
     auto out = envelope.initHeartbeat();
@@ -58,12 +66,7 @@ void write(wire::Envelope::Builder envelope, const MixShare& share) {
     out.setWeight(share.weight);
     out.setDisagreement(share.disagreement);
     out.setSchedule(data_of(share.schedule));
-    auto parts = out.initParts(static_cast<unsigned>(share.parts.size()));
-    for (unsigned i = 0; i < parts.size(); ++i) {
-        parts[i].setCodec(share.parts[i].codec);
-        parts[i].setCount(share.parts[i].count);
-        parts[i].setBytes(share.parts[i].bytes);
-    }
+    fill(out.initParts(static_cast<unsigned>(share.parts.size())), share.parts);
 }
 void write(wire::Envelope::Builder envelope, const MixReceipt& receipt) {
     auto out = envelope.initMixReceipt();
@@ -143,6 +146,30 @@ void write(wire::Envelope::Builder envelope, const ReduceVote& vote) {
     out.setHash(data_of(vote.hash));
     out.setCulprit(data_of(vote.culprit.key));
     out.setReason(vote.reason.c_str());
+}
+void write(wire::Envelope::Builder envelope, const StarUpload& upload) {
+    auto out = envelope.initStarUpload();
+    out.setRound(upload.round);
+    out.setSequence(upload.sequence);
+    out.setTokens(upload.tokens);
+    out.setLeaving(upload.leaving);
+    fill(out.initParts(static_cast<unsigned>(upload.parts.size())), upload.parts);
+}
+void write(wire::Envelope::Builder envelope, const StarDownload& download) {
+    auto out = envelope.initStarDownload();
+    out.setRound(download.round);
+    out.setReceived(download.received);
+    out.setDecided(download.decided);
+    out.setVerdict(static_cast<std::uint8_t>(download.verdict));
+    out.setMembers(download.members);
+    fill(out.initParts(static_cast<unsigned>(download.parts.size())), download.parts);
+}
+void write(wire::Envelope::Builder envelope, const StarHello& hello) {
+    auto out = envelope.initStarHello();
+    out.setRound(hello.round);
+    out.setBirth(hello.birth);
+    out.setParameters(hello.parameters);
+    out.setUnixTime(hello.unix_time);
 }
 // Node-local kinds: validate() has refused them.
 template <typename Local>

@@ -27,6 +27,9 @@ struct Envelope {
     reduceRequest @17 :ReduceRequest;
     reduceVote @18 :ReduceVote;
     mixRequest @19 :MixRequest;
+    starUpload @20 :StarUpload;
+    starDownload @21 :StarDownload;
+    starHello @22 :StarHello;
   }
 }
 
@@ -153,4 +156,28 @@ struct ReduceVote {
   hash @3 :Data;            # 32 bytes
   culprit @4 :Data;         # 32 bytes
   reason @5 :Text;
+}
+
+struct StarUpload {
+  round @0 :UInt64;
+  sequence @1 :UInt64;
+  tokens @2 :UInt64;
+  leaving @3 :Bool;
+  parts @4 :List(SharePart);
+}
+
+struct StarDownload {
+  round @0 :UInt64;
+  received @1 :UInt64;
+  decided @2 :UInt64;
+  verdict @3 :UInt8;
+  members @4 :UInt64;
+  parts @5 :List(SharePart);
+}
+
+struct StarHello {
+  round @0 :UInt64;
+  birth @1 :UInt64;
+  parameters @2 :UInt64;
+  unixTime @3 :Float64;
 }

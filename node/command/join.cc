@@ -22,6 +22,8 @@ class JoinCommand : public Command {
             ->required();
         app.add_option("--wait", seconds_, "seconds to look for a member that lets us in")
             ->check(CLI::PositiveNumber);
+        app.add_flag("--leave", leave_,
+                     "a federated client: leave the run for good, taking back what the server counts of it");
         flags_.declare(app);
     }
 
@@ -62,7 +64,7 @@ class JoinCommand : public Command {
                          "here"};
         }
         ATOLL_ASSIGN(const NodeResult result, run_node({*config, home, identity, *certificate,
-                                                        std::move(records), false, flags_.fresh},
+                                                        std::move(records), false, flags_.fresh, leave_},
                                                        session));
         return finish_node(result, session);
     }
@@ -70,6 +72,7 @@ class JoinCommand : public Command {
   private:
     std::string text_;
     double seconds_ = 30;
+    bool leave_ = false;
     NodeFlags flags_;
 };
 

@@ -59,8 +59,11 @@ class Churn {
   public:
     explicit Churn(Cluster& cluster) : cluster_(cluster), saved_(kMembers), up_(kMembers, true) {
         for (std::size_t m = 0; m < kMembers; ++m) {
-            cluster_[m].record.at_round = [this, m](const RoundReport&, Algorithm& algorithm) {
+            cluster_[m].record.at_persist = [this, m](Algorithm& algorithm) {
                 saved_[m] = SavedMember(algorithm, *cluster_[m].worker);
+            };
+            cluster_[m].record.at_round = [this, m](const RoundReport&, Algorithm& algorithm) {
+                cluster_[m].record.at_persist(algorithm);
             };
         }
         cluster_[0].record.at_step = [this](std::uint64_t step) {

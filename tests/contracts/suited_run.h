@@ -5,6 +5,7 @@
 #include <string>
 
 #include "federation/algorithm/algorithm.h"
+#include "federation/federated/method.h"
 #include "federation/run_config.h"
 #include "gossip/codec/codec.h"
 
@@ -35,6 +36,7 @@ inline void suit_sparse_codec(RunConfig& config) {
     config.codec.density = 0.5;
     config.codec.error_feedback = true;
     if (config.algorithm.name == "demo" || config.algorithm.name == "sparseloco") return;  // made for them
+    if (find_method(config.algorithm.name) != nullptr) return;  // takes no outer step
     config.algorithm.outer_optimizer = "sgd";
     config.algorithm.outer_learning_rate = 0.5;
     config.algorithm.outer_momentum = 0;
@@ -58,6 +60,12 @@ inline RunConfig suited(RunConfig config) {
     if (name == "demo") {
         config.algorithm.inner_steps = 1;
         config.run.rounds *= inner_steps;
+    }
+    if (find_method(name) != nullptr) {
+        config.averaging.name = "star";
+        config.schedule.name = "constant";
+        // The server's own steps go by the schedule: it is the workers' rate. focus takes one step a round.
+        config.optimizer.learning_rate = name == "focus" ? 0.9 : 0.1;
     }
     if (validate(config).ok()) return config;
     config.optimizer.name = "sgd";

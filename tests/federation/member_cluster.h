@@ -34,10 +34,15 @@ class Record : public Observer {
     std::vector<RoundReport> rounds;
     std::function<void(std::uint64_t step)> at_step;
     std::function<void(const RoundReport& report, Algorithm& algorithm)> at_round;
+    std::function<void(Algorithm& algorithm)> at_persist;
 
     Status on_step(const StepResult& result, std::uint64_t step) override {
         losses.push_back(result.loss);
         if (at_step) at_step(step);
+        return {};
+    }
+    Status persist(Algorithm& algorithm) override {
+        if (at_persist) at_persist(algorithm);
         return {};
     }
     Status on_round(const RoundReport& report, Algorithm& algorithm) override {
@@ -82,6 +87,7 @@ struct Member {
     std::unique_ptr<Worker> worker;
     double step_seconds = 0.01;
     JoinMode mode = JoinMode::first;
+    bool leave = false;
     StopToken stop;
     Record record;
     // Called with the session before it runs: restores a state.
@@ -119,7 +125,7 @@ class Cluster {
             Member& member = *members_[i];
             gossip::Host& host = network_.host(i);
             TimedWorker worker(*member.worker, host, member.step_seconds);
-            auto session = Session::make(config_, worker, host);
+            auto session = Session::make(config_, worker, host, {.leave = member.leave});
             if (!session) {
                 member.status = session.error();
                 return;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,7 +32,17 @@ class SavedMember {
         std::ranges::copy(parameters_, worker.parameters().begin());
         worker.set_step(step_);
     }
+    // Nothing was saved.
+    [[nodiscard]] bool empty() const { return parameters_.empty(); }
+    [[nodiscard]] std::uint64_t round() const { return round_; }
     [[nodiscard]] std::uint64_t step() const { return step_; }
+    // Of the algorithm's state; empty if it has none of that name.
+    [[nodiscard]] std::vector<float> vector(std::string_view name) const {
+        for (const auto& [known, values] : vectors_) {
+            if (known == name) return values;
+        }
+        return {};
+    }
 
   private:
     std::uint64_t round_ = 0;

@@ -96,6 +96,10 @@ TEST(Experiment, Every_algorithm_survives_machines_that_go_and_come) {
                             "optimizer.clip_norm=1000", "averaging.name=all_reduce", "codec.name=none",
                             "schedule.name=constant", "schedule.warmup_steps=0"});
         }
+        if (entry.served) {
+            changes.insert(changes.end(), {"averaging.name=star", "optimizer.name=sgd", "optimizer.beta1=0",
+                                           "optimizer.weight_decay=0"});
+        }
         const auto churned = run_file("churn.toml", changes);
         EXPECT_EQ(churned["faults"].size(), 5U) << entry.name;
         EXPECT_LT(churned["val_loss"], churned["val_loss_start"]) << entry.name;
