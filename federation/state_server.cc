@@ -41,6 +41,7 @@ class StateServer {
     struct Download {
         std::uint64_t round = 0;
         double last_request = 0;
+        bool begun = false;  // else offered: the peer has the manifest and may ask for its chunks
     };
 
     void publish(std::uint64_t round, SharedBytes bytes) {
@@ -66,20 +67,45 @@ class StateServer {
         });
     }
 
+    [[nodiscard]] std::size_t under_way() const {
+        return static_cast<std::size_t>(
+            std::ranges::count_if(downloads_, [](const auto& entry) { return entry.second.begun; }));
+    }
+
+    // What a manifest speaks of must be there when its chunks are asked for, however soon a newer state
+    // comes; but of many who only ask, few are waited for.
+    void offer(const gossip::PeerId& peer, std::uint64_t round) {
+        const auto [download, newly] = downloads_.try_emplace(peer);
+        if (!newly && download->second.begun && download->second.round == round) return;
+        download->second = {round, host_.now(), false};
+        if (downloads_.size() - under_way() <= limits_.downloads_max) return;
+        auto oldest = downloads_.end();
+        for (auto it = downloads_.begin(); it != downloads_.end(); ++it) {
+            if (it->second.begun) continue;
+            if (oldest == downloads_.end() || it->second.last_request < oldest->second.last_request)
+                oldest = it;
+        }
+        downloads_.erase(oldest);
+    }
+
     void answer(const gossip::PeerId& peer, const gossip::StateRequest& request) {
         if (snapshots_.empty()) return refuse(peer, request.round, "no state yet");
-        if (request.manifest) return send_manifest(peer, snapshots_.back());
+        if (request.manifest) {
+            offer(peer, snapshots_.back().round);
+            return send_manifest(peer, snapshots_.back());
+        }
         const auto it = std::ranges::find(snapshots_, request.round, &Snapshot::round);
         if (it == snapshots_.end()) {
             return refuse(
                 peer, request.round,
                 fmt::format("round {} is gone, newest is {}", request.round, snapshots_.back().round));
         }
-        if (!downloads_.contains(peer) && downloads_.size() >= limits_.downloads_max) {
-            return refuse(peer, request.round,
-                          fmt::format("busy: {} downloads under way", downloads_.size()));
+        const auto download = downloads_.find(peer);
+        const bool begun = download != downloads_.end() && download->second.begun;
+        if (!begun && under_way() >= limits_.downloads_max) {
+            return refuse(peer, request.round, fmt::format("busy: {} downloads under way", under_way()));
         }
-        downloads_[peer] = {request.round, host_.now()};
+        downloads_[peer] = {request.round, host_.now(), true};
         send_chunk(peer, *it, request.index);
     }
 

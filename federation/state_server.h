@@ -16,7 +16,8 @@ struct StateServerLimits {
     double idle_seconds = 10;       // a download that asked for nothing so long is over
 };
 
-// Runs until the host stops. Keeps the newest state, and an older one as long as somebody is downloading it.
+// Runs until the host stops. Keeps the newest state, and an older one as long as somebody is downloading it
+// or has just been told of it.
 void serve_state(gossip::Host& host, const StateServerLimits& limits = {});
 
 }  // namespace Atoll::federation

@@ -209,6 +209,21 @@ TEST_F(StateTransfer, State_replaced_during_the_download_is_kept_until_it_is_ove
     expect_state(4, pattern(4));
 }
 
+TEST_F(StateTransfer, State_replaced_right_after_its_manifest_is_kept_for_who_asked) {
+    build(1);
+    publish(1, 4, pattern(4));
+    serve(1);
+    std::uint64_t round = 4;
+    network->set_hook([&](const MemoryNetwork::Departure& departure) -> MemoryNetwork::Fate {
+        const auto* request = std::get_if<gossip::StateRequest>(&departure.body);
+        if (request != nullptr && !request->manifest && round == 4) publish(1, ++round, pattern(round));
+        return {0.0};
+    });
+    fetch();
+    expect_state(4, pattern(4));
+    EXPECT_EQ(round, 5U);
+}
+
 TEST_F(StateTransfer, A_lost_chunk_is_asked_for_again) {
     build(1);
     publish(1, 4, pattern(4));
