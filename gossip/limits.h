@@ -30,6 +30,9 @@ inline constexpr std::size_t kSharePartsMax = 1024;         // 24 bytes each: 24
 
 inline constexpr std::size_t kReduceMembersMax = 1024;  // 56 bytes each at most: 56 KiB of the frame
 inline constexpr std::size_t kReduceRequestPiecesMax = 1024;
+// Shards of a vector whose owners take a step: few enough that small vectors make no small messages, and a
+// multiple of 2 to 6, 8, 10, 12 so that so many members own exactly as much.
+inline constexpr std::size_t kOwnerShards = 120;
 inline constexpr std::uint32_t kReduceShareUnits = 1U << 20U;  // a plan's shares add up to this
 
 // ---- payloads ----

@@ -25,6 +25,7 @@ Topic topic_of(const Body& body) {
                                  [](const ReduceChunk&) { return Topic::mixing; },
                                  [](const ReduceRequest&) { return Topic::mixing; },
                                  [](const ReduceVote&) { return Topic::mixing; },
+                                 [](const ReduceTotal&) { return Topic::mixing; },
                                  [](const StarUpload&) { return Topic::mixing; },
                                  [](const StarDownload&) { return Topic::mixing; },
                                  [](const StarHello&) { return Topic::mixing; },
@@ -40,10 +41,10 @@ Topic topic_of(const Body& body) {
 
 std::string_view kind_name(const Body& body) {
     static constexpr std::string_view kNames[] = {
-        "Heartbeat",    "Leave",         "MixShare",    "MixReceipt",    "MixWithdraw",   "MixRequest",
-        "StateRequest", "StateManifest", "StateChunk",  "StateRefusal",  "JoinRequest",   "JoinReply",
-        "ReduceReady",  "ReducePlan",    "ReduceChunk", "ReduceRequest", "ReduceVote",    "StarUpload",
-        "StarDownload", "StarHello",     "ViewChanged", "ProgressMade",  "StatePublished"};
+        "Heartbeat",    "Leave",         "MixShare",    "MixReceipt",    "MixWithdraw",  "MixRequest",
+        "StateRequest", "StateManifest", "StateChunk",  "StateRefusal",  "JoinRequest",  "JoinReply",
+        "ReduceReady",  "ReducePlan",    "ReduceChunk", "ReduceRequest", "ReduceVote",   "ReduceTotal",
+        "StarUpload",   "StarDownload",  "StarHello",   "ViewChanged",   "ProgressMade", "StatePublished"};
     static_assert(std::size(kNames) == std::variant_size_v<Body>);
     return kNames[body.index()];
 }

@@ -94,10 +94,14 @@ struct ReduceReady {  // to the coordinator
     bool in_doubt = false;  // has voted for the attempt before and does not know what became of it
     double bandwidth = 0;   // bytes per second that it has measured of itself; 0: not known
     Hash parts{};           // digest of the number, sizes and codecs of its parts
+    // With a step of the owners (gossip/averaging/owner_step.h).
+    std::uint32_t weight = 1;  // of its contribution
+    bool may_own = true;
 };
 struct ReduceMember {
     PeerId id;
-    std::uint32_t share = 0;  // of the vector, in units of 1 / kReduceShareUnits
+    std::uint32_t share = 1;   // of the vector, in units of 1 / kReduceShareUnits; 0: owns nothing
+    std::uint32_t weight = 1;  // of its contribution; 0: it sends none
 };
 struct ReducePlan {  // of the coordinator: who takes part, in the order of summation
     std::uint64_t round = 0;
@@ -109,6 +113,11 @@ struct ReduceChunk {  // payload: one encoded piece
     std::uint32_t attempt = 0;
     std::uint32_t piece = 0;
     bool result = false;  // of the owner; else a contribution to it
+};
+struct ReduceTotal {  // of an owner, to all: its part of the number that all owners need for their step
+    std::uint64_t round = 0;
+    std::uint32_t attempt = 0;
+    double value = 0;
 };
 // Asks for pieces that have not come. Without pieces: "I am here, but do not have what you ask for yet".
 struct ReduceRequest {
@@ -187,8 +196,8 @@ struct StatePublished {  // algorithm -> state server; payload: the encoded stat
 
 using Body = std::variant<Heartbeat, Leave, MixShare, MixReceipt, MixWithdraw, MixRequest, StateRequest,
                           StateManifest, StateChunk, StateRefusal, JoinRequest, JoinReply, ReduceReady,
-                          ReducePlan, ReduceChunk, ReduceRequest, ReduceVote, StarUpload, StarDownload,
-                          StarHello, ViewChanged, ProgressMade, StatePublished>;
+                          ReducePlan, ReduceChunk, ReduceRequest, ReduceVote, ReduceTotal, StarUpload,
+                          StarDownload, StarHello, ViewChanged, ProgressMade, StatePublished>;
 
 struct Message {
     PeerId sender;  // proven by the host on receipt; filled in by the host on sending

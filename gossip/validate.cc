@@ -98,6 +98,8 @@ Status check(const ReducePlan& plan, std::uint64_t) {
     }
     if (units != kReduceShareUnits)
         return bad(fmt::format("shares add up to {}, expected {}", units, kReduceShareUnits));
+    if (std::ranges::all_of(plan.members, [](const ReduceMember& member) { return member.weight == 0; }))
+        return bad("nobody contributes");
     return {};
 }
 Status check(const ReduceChunk&, std::uint64_t payload) {
@@ -124,6 +126,11 @@ Status check(const StarDownload& download, std::uint64_t payload) {
 }
 Status check(const StarHello& hello, std::uint64_t) {
     if (!std::isfinite(hello.unix_time)) return bad("unix_time is not a finite number");
+    return {};
+}
+Status check(const ReduceTotal& total, std::uint64_t) {
+    if (!std::isfinite(total.value) || total.value < 0)
+        return bad(fmt::format("value {} is not a finite number >= 0", total.value));
     return {};
 }
 Status check(const StateRequest&, std::uint64_t) { return {}; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/check.h"
 #include "gossip/averaging/entries.h"
 #include "gossip/averaging/packing.h"
 #include "gossip/limits.h"
@@ -19,7 +20,8 @@ Hash digest_of(std::span<const AveragePart> parts) {
     HashStream hash;
     for (const AveragePart& part : parts) {
         const std::uint64_t words[] = {part.codec->wire_id(), part.values.size(),
-                                       part.codec->encoded_bytes(part.values.size())};
+                                       part.codec->encoded_bytes(part.values.size()),
+                                       part.step == nullptr ? 0U : 1U};
         hash.update(std::as_bytes(std::span(words)));
     }
     return hash.finish();
@@ -34,6 +36,7 @@ Result<AverageReport> AllReduce::average(std::uint64_t round, std::span<AverageP
     if (report_.members < 2) {
         report_.weight = 1;
         report_.agreed = true;
+        if (step_ != nullptr) step_alone();
         return std::exchange(report_, {});
     }
     report_.weight = 1 / double(report_.members);
@@ -56,6 +59,7 @@ Result<AverageReport> AllReduce::average(std::uint64_t round, std::span<AverageP
         note(fmt::format("round {} was not committed within {:.1f} s{}: our values stay as they were", round_,
                          context_.options.deadline_seconds,
                          in_doubt_ || phase_ == Phase::voted ? ", others may have committed it" : ""));
+        group_.clear();
     }
     phase_ = Phase::finished;
     report_.seconds = context_.host.now() - start;
@@ -69,7 +73,11 @@ Result<AverageReport> AllReduce::average(std::uint64_t round, std::span<AverageP
 void AllReduce::begin(std::uint64_t round, std::span<AveragePart> parts) {
     context_.inbox.absorb();
     parts_ = parts;
+    step_ = parts.empty() ? nullptr : parts.front().step;
+    ATOLL_CHECK(step_ == nullptr || parts.size() == 1);
+    if (step_ != nullptr && group_.empty()) forget_what_came();
     round_ = round;
+    asked_ = round;
     report_ = {.members = context_.inbox.view().size()};
     offsets_.clear();
     lost_.clear();
@@ -93,7 +101,9 @@ void AllReduce::tick() {
     const double now = context_.host.now();
     next_tick_ = now + kTick * context_.options.deadline_seconds;
     if (phase_ == Phase::gathering) {
-        const bool in_time = now < gathering_until_;
+        const double grace = coordinates() ? 0 : kGrace * context_.options.deadline_seconds;
+        const bool in_time = now < gathering_until_ + grace;
+        if (step_ != nullptr) announce();
         if (coordinates()) return consider_plan(in_time);
         // In doubt, silence may mean that it has committed and returned: we keep asking.
         if (!in_time && !in_doubt_) {
@@ -103,7 +113,7 @@ void AllReduce::tick() {
             gather(attempt_ + 1);
             if (coordinates()) return consider_plan(true);
         }
-        return say(coordinator(), ReduceReady{round_, attempt_, in_doubt_, bandwidth_, digest_});
+        return say(coordinator(), own_ready());
     }
     tick_reducing();
 }
@@ -130,10 +140,15 @@ void AllReduce::tick_reducing() {
             continue;
         }
         for (std::size_t m = 0; m < peers_.size(); ++m) {
-            if (m != me_ && m >= piece.summed && piece.contributions[m].empty() &&
+            if (m != me_ && m >= piece.summed && piece.contributions[m].empty() && scale(m) > 0 &&
                 contributions[m].pieces.size() < kReduceRequestPiecesMax) {
                 contributions[m].pieces.push_back(i);
             }
+        }
+    }
+    if (step_ != nullptr && incomplete_ > 0 && totals_[me_]) {
+        for (std::size_t m = 0; m < peers_.size(); ++m) {
+            if (m != me_) say(plan_.members[m].id, ReduceTotal{round_, attempt_, *totals_[me_]});
         }
     }
     const double quiet = context_.host.now() - kTick * context_.options.deadline_seconds;
@@ -144,7 +159,7 @@ void AllReduce::tick_reducing() {
                              (planner_ == context_.host.self() ? !peers_[m].vote : peer == planner_);
         if (!waiting) continue;
         // Who has voted gives the coordinator up only when it leaves the view: it may have decided.
-        const bool bound = phase_ == Phase::voted && peer == planner_;
+        const bool bound = phase_ == Phase::voted && peer == planner_ && step_ == nullptr;
         if (peers_[m].heard < late && !bound)
             return fail(peer, fmt::format("nothing came from it for {:.1f} s", patience));
         if (!contributions[m].pieces.empty() && peers_[m].contributed < late)
@@ -191,8 +206,14 @@ void AllReduce::pump() {
 
 void AllReduce::handle(const Message& message) {
     if (std::holds_alternative<ViewChanged>(message.body)) return on_view_changed();
-    if (phase_ != Phase::gathering) {
+    // Totals come again and again: who sends nothing else may well be asked for pieces.
+    if (phase_ != Phase::gathering && !std::holds_alternative<ReduceTotal>(message.body)) {
         if (const auto from = index_of(message.sender)) peers_[*from].heard = context_.host.now();
+    }
+    // A coordinator that lives may still be busy with the round before.
+    if (phase_ == Phase::gathering && step_ != nullptr && message.sender == coordinator()) {
+        const double patience = kPatience * context_.options.deadline_seconds;
+        gathering_until_ = std::max(gathering_until_, context_.host.now() + patience);
     }
     if (const auto* ready = std::get_if<ReduceReady>(&message.body)) {
         on_ready(message.sender, *ready);
@@ -204,6 +225,8 @@ void AllReduce::handle(const Message& message) {
         on_request(message.sender, *request);
     } else if (const auto* vote = std::get_if<ReduceVote>(&message.body)) {
         on_vote(message.sender, *vote);
+    } else if (const auto* total = std::get_if<ReduceTotal>(&message.body)) {
+        on_total(message.sender, *total);
     }
 }
 
@@ -216,7 +239,8 @@ void AllReduce::on_chunk(const PeerId& from, const ReduceChunk& chunk, const Sha
         if (piece.owner == *sender && *sender != me_) take_result(chunk.piece, payload);
         return;
     }
-    if (piece.owner != me_ || *sender == me_ || !piece.contributions[*sender].empty()) return;
+    if (piece.owner != me_ || *sender == me_ || scale(*sender) == 0 || !piece.contributions[*sender].empty())
+        return;
     piece.contributions[*sender] = payload;
     peers_[*sender].contributed = context_.host.now();
     sum(chunk.piece);

@@ -20,6 +20,13 @@
 // reports incomplete with its input as it was, and the layer above adopts the state of the others. This rests
 // on the view: a member that is taken for dead, but has committed just before, keeps a result that the others
 // do not have.
+//
+// With a step of the owners (gossip/averaging/owner_step.h; all_reduce_step.cc) three things differ. Shares
+// are equal, and stay with their owners as far as the group allows. An owner waits until all its sums are
+// there, tells the other owners its part of the total (ReduceTotal), takes the step, and then sends the
+// outcome. And the group of the last commit is what is waited for: others in the view say to everybody that
+// they are ready, and are taken in as they are; who is behind the newest round contributes and owns nothing
+// in it. Being in doubt does no harm here: the next outcome is everybody's again.
 #pragma once
 
 #include <deque>
@@ -44,6 +51,8 @@ class AllReduce : public Averaging {
   private:
     // Fractions of the deadline of a call.
     static constexpr double kGathering = 0.4;
+    static constexpr double kGrace =
+        0.05;  // in which a coordinator that has gathered enough can still say so
     static constexpr double kPatience = 0.25;  // with a member from which nothing comes
     static constexpr double kTick = 0.01;      // between two requests for what is missing
 
@@ -56,6 +65,7 @@ class AllReduce : public Averaging {
         std::size_t owner = 0;                   // index in the group
         std::vector<SharedBytes> contributions;  // by member; the owner's only
         std::size_t summed = 0;                  // contributions, in order
+        bool begun = false;                      // the first of them is in the result
         SharedBytes encoded;                     // the mean; the owner's only
         bool complete = false;                   // the result is there
         Hash hash{};                             // of the encoded mean
@@ -85,17 +95,23 @@ class AllReduce : public Averaging {
     // ---- who takes part (all_reduce_group.cc) ----
     void gather(std::uint32_t attempt);
     void consider_plan(bool in_time);
-    void propose(std::vector<PeerId> members);
+    void propose(std::vector<ReduceMember> members);
     void adopt(const ReducePlan& plan, const PeerId& coordinator);
     void make_pieces(const ReducePlan& plan);
+    void add_pieces(std::size_t part, std::size_t begin, std::size_t end, std::size_t owner);
     void on_ready(const PeerId& from, const ReduceReady& ready);
     void on_plan(const PeerId& from, const ReducePlan& plan);
     [[nodiscard]] PeerId coordinator() const;
     [[nodiscard]] bool coordinates() const { return coordinator() == context_.host.self(); }
 
     // ---- what becomes of a piece (all_reduce_pieces.cc) ----
+    // What a member's contribution counts in the mean; 0: it sends none.
+    [[nodiscard]] float scale(std::size_t member) const {
+        return static_cast<float>(double(plan_.members[member].weight) / double(total_weight_));
+    }
     [[nodiscard]] SharedBytes encode_contribution(std::uint32_t index);
     void sum(std::uint32_t index);
+    void check_sum(std::uint32_t index);
     void publish(std::uint32_t index);
     void take_result(std::uint32_t index, const SharedBytes& payload);
     void completed(std::uint32_t index, ByteView payload);
@@ -106,6 +122,26 @@ class AllReduce : public Averaging {
     void commit();
     void fail(const PeerId& culprit, std::string reason);
     [[nodiscard]] ReduceVote vote(ReduceVerdict verdict) const;
+
+    // ---- with a step of the owners (all_reduce_step.cc) ----
+    [[nodiscard]] bool awaited(const PeerId& peer) const;
+    void forget_what_came();
+    void announce();
+    [[nodiscard]] ReduceReady own_ready() const;
+    void consider_step(bool in_time);
+    // "Later": who makes itself ready should not give its coordinator up.
+    [[nodiscard]] static ReduceRequest sign_of_life(const ReduceReady& ready) {
+        return {ready.round, ready.attempt, false, {}};
+    }
+    void on_other_round(const PeerId& from, const ReduceReady& ready);
+    void follow(const PeerId& from, const ReducePlan& plan);
+    [[nodiscard]] bool asks_too_much(const ReducePlan& plan) const;
+    void make_shards(const ReducePlan& plan);
+    void begin_step();
+    void all_summed();
+    void on_total(const PeerId& from, const ReduceTotal& total);
+    void finish_step();
+    void step_alone();
 
     void say(const PeerId& to, Body body) { (void)context_.host.send(to, std::move(body)); }
 
@@ -123,11 +159,14 @@ class AllReduce : public Averaging {
     std::optional<Decision> committed_;    // the newest
     double bandwidth_ = 0;                 // bytes a second, of earlier rounds
     std::map<PeerId, ReduceReady> early_;  // of the next round
+    std::set<PeerId> group_;               // of the last commit; with a step of the owners
     kernels::FlatBuffer result_;
     kernels::FlatBuffer residual_;  // what the residuals become if the attempt commits
 
     // Of the call in progress.
     std::span<AveragePart> parts_;
+    OwnerStep* step_ = nullptr;
+    std::uint64_t asked_ = 0;           // the caller's round, which round_ leaves when the others are ahead
     std::vector<std::size_t> offsets_;  // of the parts in result_
     std::uint64_t round_ = 0;
     double norm_ = 0;
@@ -148,7 +187,11 @@ class AllReduce : public Averaging {
     std::size_t me_ = 0;
     std::vector<Peer> peers_;
     std::vector<Piece> pieces_;
-    std::size_t incomplete_ = 0;  // pieces
+    std::uint64_t total_weight_ = 0;
+    std::size_t incomplete_ = 0;                 // pieces
+    std::size_t unsummed_ = 0;                   // own pieces; with a step of the owners
+    bool stepping_ = false;                      // not finished yet
+    std::vector<std::optional<double>> totals_;  // by member: their parts of the total
     std::deque<Outgoing> outgoing_;
     SharedBytes next_payload_;  // of outgoing_.front(), if it has been encoded
     double started_ = 0;

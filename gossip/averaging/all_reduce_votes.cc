@@ -98,6 +98,11 @@ void AllReduce::commit() {
     committed_ = Decision{round_, attempt_, hash_};
     report_.weight = double(plan_.members.size()) / double(report_.members);
     report_.agreed = true;
+    if (step_ != nullptr) {
+        report_.stepped = round_;
+        group_.clear();
+        for (const ReduceMember& member : plan_.members) group_.insert(member.id);
+    }
     phase_ = Phase::finished;
 }
 
@@ -112,9 +117,12 @@ void AllReduce::fail(const PeerId& culprit, std::string reason) {
     if (planner_ == context_.host.self()) {
         lost_.insert(culprit);
         say(culprit, failed);
-        std::vector<PeerId> members;
+        std::vector<ReduceMember> members;
         for (const ReduceMember& member : plan_.members) {
-            if (!lost_.contains(member.id)) members.push_back(member.id);
+            if (lost_.contains(member.id)) continue;
+            members.push_back(member);
+            // By bandwidth alone: what was not worth it may be worth it now.
+            if (step_ == nullptr) members.back().share = 1;
         }
         ++attempt_;
         return propose(std::move(members));
@@ -122,7 +130,7 @@ void AllReduce::fail(const PeerId& culprit, std::string reason) {
     if (culprit != planner_) return say(planner_, std::move(failed));
     lost_.insert(culprit);
     gather(attempt_ + 1);
-    in_doubt_ = voted;
+    in_doubt_ = voted && step_ == nullptr;
 }
 
 ReduceVote AllReduce::vote(ReduceVerdict verdict) const { return {round_, attempt_, verdict, hash_, {}, ""}; }

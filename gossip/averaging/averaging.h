@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "gossip/averaging/owner_step.h"
 #include "gossip/codec/codec.h"
 #include "gossip/inbox.h"
 #include "gossip/topology/topology.h"
@@ -25,6 +27,8 @@ struct AveragePart {
     // The values mean something else every round (a rotating slice): mass of earlier rounds that comes late
     // is of no use to this part, which then is the mean over what came in time.
     bool rotates = false;
+    // What the owners do with the mean. Only in a scheme that has owners, and then this is the only part.
+    OwnerStep* step = nullptr;
 };
 
 struct AverageReport {
@@ -37,6 +41,9 @@ struct AverageReport {
     std::uint64_t bytes_sent = 0;
     double seconds = 0;
     std::size_t stages = 0;  // gossip exchanges made
+    // With a step of the owners: the round whose outcome the values now are, which is later than the one
+    // asked for if the others were ahead. Nothing: the values are as they were.
+    std::optional<std::uint64_t> stepped;
 };
 
 struct AveragingOptions {
@@ -81,6 +88,7 @@ struct AveragingEntry {
     // Either all that take part end with the same bits, or the report says that it did not come to that and
     // the values are as they were.
     bool agrees = false;
+    bool owners = false;  // carries out AveragePart::step
 };
 
 [[nodiscard]] std::span<const AveragingEntry> averagings();

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <numeric>
+
+#include "base/rng.h"
 
 namespace Atoll::gossip {
 
@@ -41,6 +44,16 @@ std::vector<double> fractions(const std::vector<double>& bandwidths) {
     return shares;
 }
 
+std::uint64_t random_weight(const PeerId& owner, std::size_t shard) {
+    std::uint64_t hash = mix64(shard);
+    for (std::size_t at = 0; at < owner.key.size(); at += sizeof hash) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, owner.key.data() + at, sizeof word);
+        hash = mix64(hash ^ word);
+    }
+    return hash;
+}
+
 }  // namespace
 
 std::vector<std::uint32_t> reduce_shares(std::span<const double> bandwidths, std::uint32_t units) {
@@ -59,6 +72,26 @@ std::vector<std::uint32_t> reduce_shares(std::span<const double> bandwidths, std
     std::uint32_t left = units - std::accumulate(shares.begin(), shares.end(), 0U);
     for (std::size_t i = 0; left > 0; i = (i + 1) % order.size(), --left) ++shares[order[i]];
     return shares;
+}
+
+std::vector<std::size_t> deal_shards(std::span<const PeerId> owners, std::size_t shards) {
+    const std::size_t most = (shards + owners.size() - 1) / owners.size();
+    std::vector<std::size_t> load(owners.size());
+    std::vector<std::size_t> dealt(shards);
+    for (std::size_t shard = 0; shard < shards; ++shard) {
+        std::size_t best = owners.size();
+        std::uint64_t best_weight = 0;
+        for (std::size_t i = 0; i < owners.size(); ++i) {
+            if (load[i] == most) continue;
+            const std::uint64_t weight = random_weight(owners[i], shard);
+            if (best < owners.size() && weight <= best_weight) continue;
+            best = i;
+            best_weight = weight;
+        }
+        ++load[best];
+        dealt[shard] = best;
+    }
+    return dealt;
 }
 
 }  // namespace Atoll::gossip

@@ -86,8 +86,13 @@ MixReceipt read(wire::MixReceipt::Reader in) {
 MixWithdraw read(wire::MixWithdraw::Reader in) { return {in.getSequence()}; }
 MixRequest read(wire::MixRequest::Reader in) { return {in.getRound(), in.getStage()}; }
 ReduceReady read(wire::ReduceReady::Reader in) {
-    return {in.getRound(), in.getAttempt(), in.getInDoubt(), in.getBandwidth(),
-            array_of<32>(in.getParts(), "parts is not 32 bytes")};
+    return {.round = in.getRound(),
+            .attempt = in.getAttempt(),
+            .in_doubt = in.getInDoubt(),
+            .bandwidth = in.getBandwidth(),
+            .parts = array_of<32>(in.getParts(), "parts is not 32 bytes"),
+            .weight = in.getWeight(),
+            .may_own = in.getMayOwn()};
 }
 ReducePlan read(wire::ReducePlan::Reader in) {
     ReducePlan plan{in.getRound(), in.getAttempt(), {}};
@@ -95,7 +100,8 @@ ReducePlan read(wire::ReducePlan::Reader in) {
     if (members.size() > kReduceMembersMax) throw BadField{"too many members"};
     plan.members.reserve(members.size());
     for (const auto member : members)
-        plan.members.push_back({{array_of<32>(member.getId(), "id is not 32 bytes")}, member.getShare()});
+        plan.members.push_back(
+            {{array_of<32>(member.getId(), "id is not 32 bytes")}, member.getShare(), member.getWeight()});
     return plan;
 }
 ReduceChunk read(wire::ReduceChunk::Reader in) {
@@ -128,6 +134,7 @@ StarDownload read(wire::StarDownload::Reader in) {
 StarHello read(wire::StarHello::Reader in) {
     return {in.getRound(), in.getBirth(), in.getParameters(), in.getUnixTime()};
 }
+ReduceTotal read(wire::ReduceTotal::Reader in) { return {in.getRound(), in.getAttempt(), in.getValue()}; }
 StateRequest read(wire::StateRequest::Reader in) { return {in.getManifest(), in.getRound(), in.getIndex()}; }
 StateManifest read(wire::StateManifest::Reader in) {
     return {in.getRound(), in.getBytes(), in.getChunkBytes(),
@@ -153,6 +160,7 @@ std::optional<Body> read_body(wire::Envelope::Reader in) {
         case wire::Envelope::STAR_UPLOAD: return read(in.getStarUpload());
         case wire::Envelope::STAR_DOWNLOAD: return read(in.getStarDownload());
         case wire::Envelope::STAR_HELLO: return read(in.getStarHello());
+        case wire::Envelope::REDUCE_TOTAL: return read(in.getReduceTotal());
         case wire::Envelope::STATE_REQUEST: return read(in.getStateRequest());
         case wire::Envelope::STATE_MANIFEST: return read(in.getStateManifest());
         case wire::Envelope::STATE_CHUNK: return read(in.getStateChunk());

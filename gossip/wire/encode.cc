@@ -112,6 +112,8 @@ void write(wire::Envelope::Builder envelope, const ReduceReady& ready) {
     out.setInDoubt(ready.in_doubt);
     out.setBandwidth(ready.bandwidth);
     out.setParts(data_of(ready.parts));
+    out.setWeight(ready.weight);
+    out.setMayOwn(ready.may_own);
 }
 void write(wire::Envelope::Builder envelope, const ReducePlan& plan) {
     auto out = envelope.initReducePlan();
@@ -121,6 +123,7 @@ void write(wire::Envelope::Builder envelope, const ReducePlan& plan) {
     for (unsigned i = 0; i < members.size(); ++i) {
         members[i].setId(data_of(plan.members[i].id.key));
         members[i].setShare(plan.members[i].share);
+        members[i].setWeight(plan.members[i].weight);
     }
 }
 void write(wire::Envelope::Builder envelope, const ReduceChunk& chunk) {
@@ -170,6 +173,12 @@ void write(wire::Envelope::Builder envelope, const StarHello& hello) {
     out.setBirth(hello.birth);
     out.setParameters(hello.parameters);
     out.setUnixTime(hello.unix_time);
+}
+void write(wire::Envelope::Builder envelope, const ReduceTotal& total) {
+    auto out = envelope.initReduceTotal();
+    out.setRound(total.round);
+    out.setAttempt(total.attempt);
+    out.setValue(total.value);
 }
 // Node-local kinds: validate() has refused them.
 template <typename Local>

@@ -30,6 +30,7 @@ struct Envelope {
     starUpload @20 :StarUpload;
     starDownload @21 :StarDownload;
     starHello @22 :StarHello;
+    reduceTotal @23 :ReduceTotal;
   }
 }
 
@@ -122,11 +123,14 @@ struct ReduceReady {
   inDoubt @2 :Bool;
   bandwidth @3 :Float64;
   parts @4 :Data;           # 32 bytes
+  weight @5 :UInt32 = 1;
+  mayOwn @6 :Bool = true;
 }
 
 struct ReduceMember {
   id @0 :Data;              # 32 bytes
   share @1 :UInt32;
+  weight @2 :UInt32 = 1;
 }
 
 struct ReducePlan {
@@ -180,4 +184,10 @@ struct StarHello {
   birth @1 :UInt64;
   parameters @2 :UInt64;
   unixTime @3 :Float64;
+}
+
+struct ReduceTotal {
+  round @0 :UInt64;
+  attempt @1 :UInt32;
+  value @2 :Float64;
 }

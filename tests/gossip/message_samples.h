@@ -48,14 +48,15 @@ inline std::vector<Sample> message_samples() {
         {StateRefusal{7, "round 7 is gone, newest is 9"}},
         {JoinRequest{record.encode()}},
         {JoinReply{true, "", "[run]\nname = \"atoll\"\n", {record.encode()}}},
-        {ReduceReady{7, 1, true, 1e8, hash}},
-        {ReducePlan{7, 1, {{PeerId{}, 1U << 19U}, {member.id(), 1U << 19U}}}},
+        {ReduceReady{7, 1, true, 1e8, hash, 4096, false}},
+        {ReducePlan{7, 1, {{PeerId{}, 1U << 19U}, {member.id(), 1U << 19U, 0}}}},
         {ReduceChunk{7, 1, 12, true}, 1U << 20U},
         {ReduceRequest{7, 1, false, {3, 4, 9}}},
         {ReduceVote{7, 1, ReduceVerdict::failed, hash, member.id(), "sent nothing"}},
         {StarUpload{7, 1'700'000'000'000'001, 4096, false, {{2, 1000, 1008}}}, 1008},
         {StarDownload{8, 12, 11, ReceiptKind::refused, 5, {{0, 10, 40}}}, 40},
         {StarHello{8, 1'700'000'000'000'000, 1000, 1.7e9}},
+        {ReduceTotal{7, 1, 2.5}},
     };
 }
 
