@@ -23,6 +23,12 @@ class ReplicaWorker : public Worker {
     [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override { return trainer_.loss(draw); }
     void add_normals(std::span<const kernels::NormalTerm> terms) override { trainer_.add_normals(terms); }
     [[nodiscard]] Result<double> validation_loss() override { return trainer_.validation_loss(); }
+    [[nodiscard]] Result<std::unique_ptr<model::Optimizer>> make_optimizer(
+        const kernels::Layout& layout) override {
+        return trainer_.make_optimizer(layout);
+    }
+    [[nodiscard]] double learning_rate() const override { return trainer_.learning_rate(); }
+    void release_optimizer() override { trainer_.release_optimizer(); }
     [[nodiscard]] std::uint64_t step() const override { return trainer_.step(); }
     void set_step(std::uint64_t step) override;
 

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
+#include <memory>
 #include <span>
 #include <string>
 
 #include "base/result.h"
 #include "kernels/flat.h"
 #include "model/objective.h"
+#include "model/optim/optimizer.h"
 
 namespace Atoll::federation {
 
@@ -38,6 +41,17 @@ class Worker : public model::Objective {
     void add_normals(std::span<const kernels::NormalTerm> terms) override;
     // Mean loss on held-out data at the live parameters; NaN if there is none.
     [[nodiscard]] virtual Result<double> validation_loss() = 0;
+
+    // For algorithms that shard the optimizer (federation/algorithm/sharded_optimizer.h): the run's
+    // optimizer, for parameters of that layout, a shard of these. Errors (failed): this worker has none to
+    // give.
+    [[nodiscard]] virtual Result<std::unique_ptr<model::Optimizer>> make_optimizer(const kernels::Layout&) {
+        return Error{ErrorCode::failed, "this worker has no optimizer that could be sharded"};
+    }
+    // With it, of the next step: the rate by the schedule.
+    [[nodiscard]] virtual double learning_rate() const { return std::numeric_limits<double>::quiet_NaN(); }
+    // The worker's own optimizer is not needed: inner_step() will not be called.
+    virtual void release_optimizer() {}
 
     // Inner steps taken since the run began, over restarts.
     [[nodiscard]] virtual std::uint64_t step() const = 0;

@@ -53,13 +53,21 @@ Result<std::unique_ptr<Trainer>> Trainer::make(kernels::Ops& ops, BatchSource& d
     ATOLL_ASSIGN(const OptimizerEntry* entry, find_optimizer(options.optimizer));
     if (entry->forward_only) complete.keep = Keep::nothing;
     std::unique_ptr<Trainer> trainer(new Trainer(ops, data, complete, *schedule, entry->forward_only));
-    OptimizerOptions optimizer = options.optimizer_options;
+    OptimizerOptions& optimizer = trainer->options_.optimizer_options;
     optimizer.seed = options.seed;
     optimizer.batch_tokens = complete.batch_sequences * complete.sequence;
     optimizer.head_dim = options.model.head_dim;
     optimizer.scales = trainer->scales_;
-    ATOLL_ASSIGN(trainer->optimizer_, make_optimizer(options.optimizer, ops, trainer->layout(), optimizer));
+    ATOLL_ASSIGN(trainer->optimizer_,
+                 model::make_optimizer(options.optimizer, ops, trainer->layout(), optimizer));
     return trainer;
+}
+
+Result<std::unique_ptr<Optimizer>> Trainer::make_optimizer(const kernels::Layout& layout) {
+    if (!shard_ops_) shard_ops_ = kernels::make_cpu_ops(1);
+    OptimizerOptions options = options_.optimizer_options;
+    options.scales.clear();  // of other tensors: this is for the standard parameterization, where all are 1
+    return model::make_optimizer(options_.optimizer, *shard_ops_, layout, options);
 }
 
 Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& options,
@@ -86,6 +94,12 @@ Trainer::Trainer(kernels::Ops& ops, BatchSource& data, const TrainerOptions& opt
 void Trainer::seek(const Position& position) {
     position_ = position;
     data_.seek(position.data);
+}
+
+double Trainer::learning_rate() const {
+    const auto next = static_cast<std::int64_t>(position_.step) + 1;
+    const double rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
+    return search_ ? rate * search_->factor() : rate;
 }
 
 Status Trainer::check_tokens() const {
@@ -127,7 +141,7 @@ Result<TrainStep> Trainer::gradient_at(std::span<const float> parameters, std::s
         result.tokens += static_cast<std::uint64_t>(batch_.batch * batch_.sequence);
     }
     result.gradient_norm = gradient_norm(gradient);
-    result.learning_rate = next_learning_rate();
+    result.learning_rate = learning_rate();
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
         return Error{
             ErrorCode::failed,
@@ -154,12 +168,6 @@ double Trainer::gradient_norm(std::span<const float> gradient) {
     return std::sqrt(squares);
 }
 
-double Trainer::next_learning_rate() const {
-    const auto next = static_cast<std::int64_t>(position_.step) + 1;
-    const double rate = options_.learning_rate * schedule_.fraction(options_.schedule_options, next);
-    return search_ ? rate * search_->factor() : rate;
-}
-
 Result<BatchLoss> Trainer::loss(Draw draw) {
     if (draw == Draw::next) drawn_at_ = data_.position();
     data_.seek(drawn_at_);
@@ -182,16 +190,16 @@ void Trainer::add_normals(std::span<const kernels::NormalTerm> terms) {
 }
 
 Result<TrainStep> Trainer::forward_step() {
-    const double learning_rate = next_learning_rate();
+    const double rate = learning_rate();
     ATOLL_ASSIGN(const ForwardReport report,
                  optimizer_->forward_step({.objective = *this,
                                            .parameters = parameters_.span(),
-                                           .learning_rate = learning_rate,
+                                           .learning_rate = rate,
                                            .clip_norm = options_.clip_norm,
                                            .step = static_cast<std::int64_t>(position_.step) + 1}));
     ops_.weights_changed();
     ++position_.step;
-    return TrainStep{report.loss, report.tokens, report.slope, learning_rate};
+    return TrainStep{report.loss, report.tokens, report.slope, rate};
 }
 
 // The gradient of the next batch with targets drawn from the model, which the data never sees.
@@ -232,7 +240,8 @@ Result<TrainStep> Trainer::inner_step() {
 }
 
 std::vector<StateVector> Trainer::optimizer_state() {
-    std::vector<StateVector> vectors = optimizer_->state();
+    std::vector<StateVector> vectors;
+    if (optimizer_) vectors = optimizer_->state();
     if (search_) vectors.push_back({"rate_search", search_->state()});
     return vectors;
 }
@@ -270,6 +279,7 @@ void Trainer::roll_back() {
 
 Result<TrainStep> Trainer::take_step() {
     if (forward_only_) return forward_step();
+    ATOLL_CHECK(optimizer_ != nullptr);
     if (optimizer_->wants_curvature(static_cast<std::int64_t>(position_.step) + 1)) {
         ATOLL_TRY(estimate_curvature());
     }

@@ -60,7 +60,7 @@ class Trainer : public Objective {
     [[nodiscard]] std::span<float> parameters() { return parameters_.span(); }
     void parameters_changed() {
         ops_.weights_changed();
-        optimizer_->parameters_replaced();
+        if (optimizer_) optimizer_->parameters_replaced();
         if (search_) search_->merged();
     }
 
@@ -81,6 +81,15 @@ class Trainer : public Objective {
     void add_normals(std::span<const kernels::NormalTerm> terms) override;
     // Mean loss over the same held-out batches every time; NaN if there are none.
     [[nodiscard]] Result<double> validation_loss();
+
+    // An optimizer as this replica's, for parameters of another layout: a shard of them. It may step while
+    // this trainer computes (with one thread). Errors: as make().
+    [[nodiscard]] Result<std::unique_ptr<Optimizer>> make_optimizer(const kernels::Layout& layout);
+    // Of the next step.
+    [[nodiscard]] double learning_rate() const;
+    // The steps are taken elsewhere: frees the optimizer and its state. inner_step() must not be called any
+    // more.
+    void release_optimizer() { optimizer_.reset(); }
 
     // Steps taken since the run began, over restarts.
     [[nodiscard]] std::uint64_t step() const { return position_.step; }
@@ -106,7 +115,6 @@ class Trainer : public Objective {
     void remember();
     void roll_back();
     [[nodiscard]] double gradient_norm(std::span<const float> gradient);
-    [[nodiscard]] double next_learning_rate() const;
     [[nodiscard]] Result<TrainStep> forward_step();
 
     kernels::Ops& ops_;
@@ -120,6 +128,7 @@ class Trainer : public Objective {
     kernels::FlatBuffer gradients_;  // none if forward-only
     kernels::FlatBuffer curvature_;  // only where the optimizer wants it
     std::unique_ptr<Optimizer> optimizer_;
+    std::unique_ptr<kernels::Ops> shard_ops_;  // of make_optimizer()
     TokenBatch batch_;
     Position position_;
     std::uint64_t drawn_at_ = 0;  // data position of the batch that loss() drew last

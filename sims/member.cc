@@ -37,6 +37,11 @@ class TimedWorker : public federation::Worker {
     }
     void add_normals(std::span<const kernels::NormalTerm> terms) override { worker_.add_normals(terms); }
     Result<double> validation_loss() override { return worker_.validation_loss(); }
+    Result<std::unique_ptr<model::Optimizer>> make_optimizer(const kernels::Layout& layout) override {
+        return worker_.make_optimizer(layout);
+    }
+    double learning_rate() const override { return worker_.learning_rate(); }
+    void release_optimizer() override { worker_.release_optimizer(); }
     std::uint64_t step() const override { return worker_.step(); }
     void set_step(std::uint64_t step) override { worker_.set_step(step); }
 
@@ -81,6 +86,9 @@ class Member::Replica {
             options.heterogeneity = world.scenario.simulation.toy_heterogeneity;
             options.seed = seed;
             options.node = node;
+            const model::TrainerOptions trainer = federation::trainer_options(run);
+            options.optimizer = trainer.optimizer;
+            options.optimizer_options = trainer.optimizer_options;
             options.tokens_per_step =
                 static_cast<std::uint64_t>(run.optimizer.batch_sequences * run.model.context);
             replica->toy_ = std::make_unique<ToyWorker>(options);

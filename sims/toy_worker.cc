@@ -57,6 +57,11 @@ Result<model::BatchLoss> ToyWorker::loss(model::Draw /*draw*/) {
     return model::BatchLoss{loss, options_.tokens_per_step};
 }
 
+Result<std::unique_ptr<model::Optimizer>> ToyWorker::make_optimizer(const kernels::Layout& layout) {
+    if (!ops_) ops_ = kernels::make_cpu_ops(1);
+    return model::make_optimizer(options_.optimizer, *ops_, layout, options_.optimizer_options);
+}
+
 Result<double> ToyWorker::validation_loss() {
     double loss = 0;
     for (std::size_t j = 0; j < options_.parameters; ++j) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "federation/worker.h"
+#include "kernels/ops.h"
 
 namespace Atoll::sims {
 
@@ -19,6 +20,9 @@ class ToyWorker : public federation::Worker {
         std::uint64_t tokens_per_step = 1;
         std::uint64_t seed = 0;
         std::uint64_t node = 0;
+        // Of make_optimizer(): the run's.
+        std::string optimizer = "sgd";
+        model::OptimizerOptions optimizer_options = {.beta1 = 0, .weight_decay = 0};
     };
     explicit ToyWorker(const Options& options);
 
@@ -31,6 +35,10 @@ class ToyWorker : public federation::Worker {
     [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override;
     // Loss of the live parameters against the shared part b of the minima: the same function on every node.
     [[nodiscard]] Result<double> validation_loss() override;
+    // inner_step() is plain gradient descent, whatever this is.
+    [[nodiscard]] Result<std::unique_ptr<model::Optimizer>> make_optimizer(
+        const kernels::Layout& layout) override;
+    [[nodiscard]] double learning_rate() const override { return options_.learning_rate; }
     [[nodiscard]] std::uint64_t step() const override { return step_; }
     void set_step(std::uint64_t step) { step_ = step; }
 
@@ -38,6 +46,7 @@ class ToyWorker : public federation::Worker {
     [[nodiscard]] double curvature(std::size_t j) const;
 
     Options options_;
+    std::unique_ptr<kernels::Ops> ops_;  // of the optimizers
     kernels::Layout layout_;
     kernels::FlatBuffer parameters_;
     kernels::FlatBuffer gradient_;

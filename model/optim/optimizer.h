@@ -116,6 +116,9 @@ struct OptimizerEntry {
     bool matrices = false;
     // Steps by losses alone: no gradient is computed, and neither it nor what a backward pass needs is kept.
     bool forward_only = false;
+    // Each element follows from its own past alone: a shard of the vector can be stepped by itself, with the
+    // same bits.
+    bool elementwise = false;
 };
 
 [[nodiscard]] std::span<const OptimizerEntry> optimizers();

@@ -74,6 +74,12 @@ class TimedWorker : public Worker {
     }
     void add_normals(std::span<const kernels::NormalTerm> terms) override { worker_.add_normals(terms); }
     [[nodiscard]] Result<double> validation_loss() override { return worker_.validation_loss(); }
+    [[nodiscard]] Result<std::unique_ptr<model::Optimizer>> make_optimizer(
+        const kernels::Layout& layout) override {
+        return worker_.make_optimizer(layout);
+    }
+    [[nodiscard]] double learning_rate() const override { return worker_.learning_rate(); }
+    void release_optimizer() override { worker_.release_optimizer(); }
     [[nodiscard]] std::uint64_t step() const override { return worker_.step(); }
     void set_step(std::uint64_t step) override { worker_.set_step(step); }
 

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "federation/worker.h"
+#include "kernels/ops.h"
 
 namespace Atoll::federation::testing {
 
@@ -17,6 +18,8 @@ class QuadraticWorker : public Worker {
         double noise = 0;
         std::uint64_t minimum_seed = 1;  // where the minimum is
         std::uint64_t noise_seed = 1;
+        std::string optimizer = "sgd";  // of make_optimizer(); inner_step() is plain gradient descent
+        model::OptimizerOptions optimizer_options = {.beta1 = 0, .weight_decay = 0};
         std::size_t batch = 1;  // gradients, of this and the following noise seeds, whose mean is a step
     };
 
@@ -64,6 +67,12 @@ class QuadraticWorker : public Worker {
         ATOLL_ASSIGN(const StepResult result, gradient(gradient_.span()));
         return result.loss;
     }
+    [[nodiscard]] Result<std::unique_ptr<model::Optimizer>> make_optimizer(
+        const kernels::Layout& layout) override {
+        if (!ops_) ops_ = kernels::make_cpu_ops(1);
+        return model::make_optimizer(options_.optimizer, *ops_, layout, options_.optimizer_options);
+    }
+    [[nodiscard]] double learning_rate() const override { return options_.learning_rate; }
     [[nodiscard]] std::uint64_t step() const override { return step_; }
     void set_step(std::uint64_t step) override { step_ = step; }
 
@@ -82,6 +91,7 @@ class QuadraticWorker : public Worker {
     }
 
     Options options_;
+    std::unique_ptr<kernels::Ops> ops_;
     kernels::Layout layout_;
     kernels::FlatBuffer parameters_;
     kernels::FlatBuffer gradient_;
