@@ -239,6 +239,14 @@ void bind_algorithm(Options& options, RunConfig& config) {
                 "demo: what is left of the momentum after a step");
     options.add(kShared, "algorithm.averaged_fraction", &algorithm.averaged_fraction, Range{1e-6, 1},
                 "sparta: of the parameters, in a round");
+    options.add(
+        kShared, "algorithm.batches_max", &algorithm.batches_max, Range{0, 1e6},
+        "acco, delayed_update: most batches taken in during one exchange; 0 = as many as there is time for");
+    options.add(kShared, "algorithm.vote", &algorithm.vote, OneOf{{"majority", "average"}},
+                "distributed_lion: what becomes of the members' signs");
+    options.add(
+        kShared, "algorithm.ties", &algorithm.ties, OneOf{{"alternate", "zero"}},
+        "distributed_lion: a tied majority steps up and down in turn (1 bit down), or not at all (1.6 bits)");
 }
 
 void bind_federated(Options& options, RunConfig::AlgorithmTable::Federated& federated) {

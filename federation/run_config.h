@@ -110,6 +110,9 @@ struct RunConfig {
         double consensus_rate = 0.7;          // gamma
         double momentum_decay = 0.999;        // beta
         double averaged_fraction = 0.005;     // p
+        std::int64_t batches_max = 0;    // acco, delayed_update: taken in during one exchange; 0 = no limit
+        std::string vote = "majority";   // distributed_lion: majority or average
+        std::string ties = "alternate";  // distributed_lion: of a majority vote, alternate or zero
         // Of the algorithms around a server (federation/federated).
         struct Federated {
             std::string participation = "full";    // a law of federation/federated/participation.h

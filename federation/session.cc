@@ -50,6 +50,7 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
     session->algorithm_ = algorithm->make(config, worker.layout().size());
     if (!algorithm->cannot_bear.empty())
         log::warn("{} cannot bear {}", algorithm->name, algorithm->cannot_bear);
+    if (algorithm->steps_itself) worker.release_optimizer();
     return session;
 }
 

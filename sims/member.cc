@@ -124,6 +124,7 @@ class Member::Replica {
         saved.valid = true;
         saved.parameters = copy(worker().parameters());
         saved.round = algorithm.round();
+        saved.algorithm.clear();  // vectors come and go
         for (const auto& vector : algorithm.state()) saved.algorithm[vector.name] = copy(vector.values);
         if (trainer_) {
             saved.position = trainer_->position();

@@ -110,6 +110,8 @@ struct AlgorithmEntry {
     void (*defaults)(RunConfig& config) = nullptr;
     // One member serves, the others are its clients (federation/federated): needs averaging star.
     bool served = false;
+    // Takes the inner optimizer's steps itself: the worker needs no optimizer.
+    bool steps_itself = false;
 };
 
 [[nodiscard]] std::span<const AlgorithmEntry> algorithms();

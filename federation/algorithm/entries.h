@@ -50,4 +50,12 @@ void sparta_defaults(RunConfig& config);
 [[nodiscard]] std::unique_ptr<Algorithm> make_federated(const RunConfig& config, std::size_t parameters);
 [[nodiscard]] Status check_federated(const RunConfig& config);
 
+[[nodiscard]] std::unique_ptr<Algorithm> make_data_parallel(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] std::unique_ptr<Algorithm> make_acco(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] std::unique_ptr<Algorithm> make_delayed_update(const RunConfig& config, std::size_t parameters);
+[[nodiscard]] std::unique_ptr<Algorithm> make_distributed_lion(const RunConfig& config,
+                                                               std::size_t parameters);
+[[nodiscard]] Status check_distributed_lion(const RunConfig& config);
+[[nodiscard]] Status check_sharded(const RunConfig& config);
+
 }  // namespace Atoll::federation

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "federation/algorithm/checks.h"
 #include "federation/algorithm/steps.h"
 #include "federation/names.h"
 #include "federation/shared_state.h"

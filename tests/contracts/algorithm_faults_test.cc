@@ -32,10 +32,8 @@ class AlgorithmFaults : public ::testing::TestWithParam<AlgorithmEntry> {
         return federation::testing::suited(config);
     }
     static std::unique_ptr<Worker> worker(std::size_t i) {
-        return std::make_unique<QuadraticWorker>(
-            QuadraticWorker::Options{.learning_rate = federation::testing::suited_rate(config(), 0.05),
-                                     .noise = 0.1,
-                                     .noise_seed = 10 + i});
+        return federation::testing::suited_worker(
+            config(), {.learning_rate = 0.05, .noise = 0.1, .noise_seed = 10 + i});
     }
     // Half a second a step: a state is fetched within a few rounds.
     static void slow_down(Cluster& cluster) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <string>
 
 #include "federation/algorithm/algorithm.h"
 #include "federation/federated/method.h"
 #include "federation/run_config.h"
 #include "gossip/codec/codec.h"
+#include "tests/federation/quadratic_worker.h"
 
 namespace Atoll::federation::testing {
 
@@ -36,15 +38,17 @@ inline void suit_sparse_codec(RunConfig& config) {
     config.codec.density = 0.5;
     config.codec.error_feedback = true;
     if (config.algorithm.name == "demo" || config.algorithm.name == "sparseloco") return;  // made for them
-    if (find_method(config.algorithm.name) != nullptr) return;  // takes no outer step
+    const AlgorithmEntry& entry =
+        *std::ranges::find(algorithms(), config.algorithm.name, &AlgorithmEntry::name);
+    if (entry.served || entry.steps_itself) return;  // takes no outer step
     config.algorithm.outer_optimizer = "sgd";
     config.algorithm.outer_learning_rate = 0.5;
     config.algorithm.outer_momentum = 0;
 }
 
 // `config` with the settings of its algorithm, as far as they suit a problem of 64 parameters, and with the
-// optimizer and the outer rate that it asks for. The number of steps stays, their number a round where the
-// algorithm lets one choose.
+// averaging scheme, the optimizer and the outer rate that it asks for. The number of steps stays, their
+// number a round where the algorithm lets one choose.
 inline RunConfig suited(RunConfig config) {
     const std::string name = config.algorithm.name;
     const std::int64_t inner_steps = config.algorithm.inner_steps;
@@ -67,6 +71,12 @@ inline RunConfig suited(RunConfig config) {
         // The server's own steps go by the schedule: it is the workers' rate. focus takes one step a round.
         config.optimizer.learning_rate = name == "focus" ? 0.9 : 0.1;
     }
+    const bool overlaps = name == "acco" || name == "delayed_update";
+    // How many batches fit into an exchange depends on the group.
+    if (overlaps) config.algorithm.batches_max = 1;
+    if (overlaps || name == "data_parallel" || name == "distributed_lion")
+        config.averaging.name = "all_reduce";
+    if (name == "distributed_lion") config.optimizer.name = "lion";
     if (validate(config).ok()) return config;
     config.optimizer.name = "sgd";
     config.optimizer.weight_decay = 0;
@@ -76,10 +86,14 @@ inline RunConfig suited(RunConfig config) {
     return config;
 }
 
-// The learning rate of a worker whose gradient steps are good with `rate`: a step along the sign of the
-// gradient does not get shorter near the minimum.
-inline double suited_rate(const RunConfig& config, double rate) {
-    return config.algorithm.name == "demo" ? 0.2 * rate : rate;
+// A worker with the optimizer of the run, whose gradient steps are good with the rate of `options`: a step
+// along a sign does not get shorter near the minimum.
+inline std::unique_ptr<QuadraticWorker> suited_worker(const RunConfig& config,
+                                                      QuadraticWorker::Options options) {
+    const bool lion = config.optimizer.name == "lion";
+    if (lion) options.optimizer = "lion";
+    if (lion || config.algorithm.name == "demo") options.learning_rate *= 0.2;
+    return std::make_unique<QuadraticWorker>(options);
 }
 
 }  // namespace Atoll::federation::testing

@@ -105,8 +105,15 @@ struct ReplicaCheckpoint : ::testing::Test {
     std::filesystem::path member_folder(std::size_t i) const { return folder / std::to_string(i); }
 };
 
-TEST_F(ReplicaCheckpoint, Members_stopped_in_mid_round_and_restored_go_on_bit_for_bit) {
-    const RunConfig config = replica_run(6, 6);
+struct AlgorithmCheckpoint : ReplicaCheckpoint, ::testing::WithParamInterface<std::string> {};
+
+TEST_P(AlgorithmCheckpoint, Members_stopped_in_mid_round_and_restored_go_on_bit_for_bit) {
+    RunConfig config = replica_run(6, 6);
+    config.optimizer.batch_sequences = 8;
+    config.algorithm.name = GetParam();
+    if (GetParam() != "diloco") config.averaging.name = "all_reduce";
+    if (GetParam() == "acco") config.algorithm.batches_max = 1;
+    if (GetParam() == "distributed_lion") config.optimizer.name = "lion";
     const auto make = [&](std::size_t i) { return OwnedReplica::make(config, 1 + i); };
     Cluster whole(config, 2, make);
     ASSERT_TRUE(whole.run_all());
@@ -142,6 +149,10 @@ TEST_F(ReplicaCheckpoint, Members_stopped_in_mid_round_and_restored_go_on_bit_fo
         EXPECT_EQ(second[i].record.losses, std::vector<double>(before.begin() + 21, before.end()));
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(Algorithms, AlgorithmCheckpoint,
+                         ::testing::Values("diloco", "data_parallel", "acco", "distributed_lion"),
+                         [](const auto& tested) { return tested.param; });
 
 // Two members begin thirty times too slow and search, each for itself. A trial that was under way at a merge
 // would end the program: the search checks it.

@@ -100,6 +100,11 @@ TEST(Experiment, Every_algorithm_survives_machines_that_go_and_come) {
             changes.insert(changes.end(), {"averaging.name=star", "optimizer.name=sgd", "optimizer.beta1=0",
                                            "optimizer.weight_decay=0"});
         }
+        if (entry.steps_itself)
+            changes.insert(changes.end(), {"averaging.name=all_reduce", "codec.name=bf16"});
+        if (entry.name == "distributed_lion") {
+            changes.insert(changes.end(), {"optimizer.name=lion", "codec.name=none"});
+        }
         const auto churned = run_file("churn.toml", changes);
         EXPECT_EQ(churned["faults"].size(), 5U) << entry.name;
         EXPECT_LT(churned["val_loss"], churned["val_loss_start"]) << entry.name;
@@ -200,6 +205,28 @@ TEST(Experiment, Timing_only_counts_the_bytes_of_the_real_model) {
     EXPECT_LT(result["bytes_per_node"], 2 * 3 * model * 1.02);
     // Each stage takes at least the vector over the access link.
     EXPECT_GT(result["virtual_seconds"], 2 * 100 + 2 * 3 * model / (100e6 / 8));
+}
+
+TEST(Experiment, Acco_hides_the_exchange_that_data_parallel_waits_for) {
+    const auto hidden = run_file("overlap.toml", {}, true);
+    const auto waited = run_file("overlap.toml", {"algorithm.name=data_parallel"}, true);
+    const auto seconds_a_batch = [](const nlohmann::json& result) {
+        // Batches of one sequence of the preset's context, by four members.
+        const double tokens = result["tokens"].get<double>();
+        const double context = static_cast<double>(model::model_preset("diloco-35m").value().context);
+        return result["virtual_seconds"].get<double>() / (tokens / (4 * context));
+    };
+    EXPECT_EQ(hidden["steps"], 20);
+    EXPECT_EQ(waited["steps"], 20);
+    EXPECT_EQ(hidden["rounds_incomplete"], 0);
+    EXPECT_EQ(waited["rounds_incomplete"], 0);
+    // A batch takes a second; bf16 gradients and fp32 parameters of 35M take longer than one over 1 Gb/s.
+    EXPECT_LT(seconds_a_batch(hidden), 1.1);
+    EXPECT_GT(seconds_a_batch(waited), 2);
+    const double vector =
+        static_cast<double>(model::make_layout(model::model_preset("diloco-35m").value()).size());
+    EXPECT_NEAR(waited["bytes_per_node"].get<double>() / (20 * 6 * 0.75 * vector), 1, 0.02);
+    EXPECT_NEAR(hidden["bytes_per_node"].get<double>() / (40 * 6 * 0.75 * vector), 1, 0.02);
 }
 
 }  // namespace
