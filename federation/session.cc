@@ -47,6 +47,7 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
                                                        .server = config.averaging.server}};
     ATOLL_ASSIGN(session->averaging_, gossip::make_averaging(config.averaging.name, context));
     session->served_ = algorithm->served;
+    if (options.spans) session->trace();
     session->algorithm_ = algorithm->make(config, worker.layout().size());
     if (!algorithm->cannot_bear.empty())
         log::warn("{} cannot bear {}", algorithm->name, algorithm->cannot_bear);
@@ -56,8 +57,15 @@ Result<std::unique_ptr<Session>> Session::make(const RunConfig& config, Worker& 
 
 Session::~Session() = default;
 
+void Session::trace() {
+    traced_worker_ = std::make_unique<TracingWorker>(worker_, host_, options_.spans);
+    codec_ = trace_codec(std::move(codec_), host_, options_.spans);
+    averaging_ =
+        std::make_unique<TracingAveraging>(std::move(averaging_), host_, *traced_worker_, options_.spans);
+}
+
 Status Session::run(Observer& observer, const StopToken& stop, JoinMode mode) {
-    Context context{.worker = worker_,
+    Context context{.worker = worker(),
                     .host = host_,
                     .inbox = inbox_,
                     .averaging = *averaging_,

@@ -6,6 +6,7 @@
 
 #include "federation/algorithm/algorithm.h"
 #include "federation/run_config.h"
+#include "federation/tracing.h"
 #include "gossip/host.h"
 
 namespace Atoll::federation {
@@ -23,6 +24,7 @@ struct SessionOptions {
     // do.
     bool holds_beginning = true;
     bool leave = false;  // a federated client: take back what the server counts of it, and end
+    SpanSink spans;      // is told what the member does when (federation/tracing.h); empty: nobody is
 };
 
 class Session {
@@ -50,6 +52,8 @@ class Session {
     Session(Worker& worker, gossip::Host& host, const SessionOptions& options)
         : worker_(worker), host_(host), options_(options), inbox_(host) {}
     [[nodiscard]] Status join(Context& context);
+    void trace();
+    [[nodiscard]] Worker& worker() { return traced_worker_ ? *traced_worker_ : worker_; }
 
     Worker& worker_;
     gossip::Host& host_;
@@ -57,6 +61,7 @@ class Session {
     std::uint64_t seed_ = 0;
     bool served_ = false;  // by a server, which tells a joiner where the run stands
     gossip::Inbox inbox_;
+    std::unique_ptr<TracingWorker> traced_worker_;
     std::unique_ptr<gossip::Codec> codec_;
     std::unique_ptr<gossip::Topology> topology_;
     std::unique_ptr<gossip::Averaging> averaging_;

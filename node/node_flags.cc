@@ -15,6 +15,8 @@ void NodeFlags::declare(CLI::App& app) {
     app.add_option("--http", http, "host:port of state and metrics (local.http)");
     app.add_option("--name", name, "a name for people (local.name)");
     app.add_option("--out", out, "the run's folder (local.folder)")->type_name("DIR");
+    app.add_option("--trace", trace, "write what this node does when, for ui.perfetto.dev")
+        ->type_name("FILE");
     app.add_flag("--fresh", fresh, "begin in a new run folder instead of continuing");
 }
 

@@ -11,7 +11,7 @@
 namespace Atoll::node {
 
 struct NodeFlags {
-    std::string data, init, home, listen, announce, http, name, out;
+    std::string data, init, home, listen, announce, http, name, out, trace;
     bool fresh = false;
 
     void declare(CLI::App& app);

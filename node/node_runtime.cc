@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/chrome_trace.h"
 #include "base/log.h"
 #include "federation/replica_worker.h"
 #include "federation/session.h"
@@ -97,6 +98,7 @@ class Runtime {
     void on_membership(const gossip::Membership& membership);
     Result<NodeResult> finish(const Status& ended, federation::Session& part, NodeObserver& observer);
     void wait_for_the_others();
+    [[nodiscard]] federation::SpanSink span_sink();
 
     const NodeRequest& request_;
     Session& session_;
@@ -113,6 +115,7 @@ class Runtime {
     std::vector<Bytes> known_;  // members to dial first
     std::uint64_t saved_epoch_ = 0;
     double begun_ = 0;
+    ChromeTrace trace_;
 };
 
 Status Runtime::prepare() {
@@ -173,6 +176,7 @@ Status Runtime::open_network() {
         ATOLL_ASSIGN(http_, HttpState::start(local.http, board_));
         http = http_->address();
     }
+    trace_.name_process(0, name);
     session_.note(fmt::format("{} ({}) listens on {}{}", name, gossip::fingerprint(request_.identity.id()),
                               host_->bound_address(),
                               http.empty() ? "" : ", state on http://" + http + "/api/state"));
@@ -214,7 +218,8 @@ Result<NodeResult> Runtime::run() {
     ATOLL_ASSIGN(auto part, federation::Session::make(request_.config.run, worker, *host_,
                                                       {.threads = compute_threads(request_.config.local),
                                                        .holds_beginning = continues || holds_beginning_,
-                                                       .leave = request_.leave}));
+                                                       .leave = request_.leave,
+                                                       .spans = span_sink()}));
     // Of a streaming run there are more, shorter ones than run.rounds says.
     board_.change([&](NodeState& state) { state.rounds = part->algorithm().rounds(); });
     session_.note(fmt::format("{} parameters; {}: {} bytes of state ({})",
@@ -246,7 +251,15 @@ Result<NodeResult> Runtime::run() {
     auto result = finish(ended, *part, observer);
     host_->stop();  // membership says goodbye; the state server ends
     part.reset();
+    if (!request_.trace.empty()) ATOLL_TRY(trace_.write(request_.trace));
     return result;
+}
+
+federation::SpanSink Runtime::span_sink() {
+    if (request_.trace.empty()) return {};
+    return [this](std::string_view track, std::string_view name, double begin, double end) {
+        trace_.span(0, track, name, begin, end);
+    };
 }
 
 Result<NodeResult> Runtime::finish(const Status& ended, federation::Session& part, NodeObserver& observer) {

@@ -22,6 +22,7 @@ struct NodeRequest {
     bool first = false;          // nobody can be ahead of this node: it begins the run
     bool fresh = false;          // begin in a new run folder
     bool leave = false;          // a federated client: leave the run for good, then end
+    std::string trace;           // file for a Chrome trace of what the node does; empty: none
 };
 
 struct NodeResult {

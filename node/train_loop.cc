@@ -50,7 +50,7 @@ Status TrainLoop::step(std::uint64_t steps) {
     model::Trainer& trainer = *replica_.trainer;
     const auto begin = std::chrono::steady_clock::now();
     ATOLL_ASSIGN(const model::TrainStep result, trainer.inner_step());
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double seconds = span("compute", begin);
     totals_.seconds += seconds;
     totals_.tokens += result.tokens;
     totals_.tokens_here += result.tokens;
@@ -81,10 +81,19 @@ Status TrainLoop::step(std::uint64_t steps) {
     return {};
 }
 
+double TrainLoop::span(std::string_view name, std::chrono::steady_clock::time_point begin) {
+    const std::chrono::duration<double> from = begin - start_;
+    const std::chrono::duration<double> until = std::chrono::steady_clock::now() - start_;
+    if (trace_ != nullptr) trace_->span(0, "train", name, from.count(), until.count());
+    return (until - from).count();
+}
+
 Status TrainLoop::validate() {
     const std::uint64_t at = replica_.trainer->step();
     if (validated_step_ == at) return {};
+    const auto begin = std::chrono::steady_clock::now();
     ATOLL_ASSIGN(totals_.val_loss, replica_.trainer->validation_loss());
+    (void)span("evaluate", begin);
     validated_step_ = at;
     if (std::isfinite(totals_.val_loss)) {
         progress_.note(fmt::format("step {}: held-out loss {:.4f} nats per token, perplexity {:.3f}", at,
@@ -109,7 +118,7 @@ Status TrainLoop::save() {
     saved_step_ = at;
     save_due_ = false;
     totals_.checkpoint = path.string();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double seconds = span("checkpoint", begin);
     return events_.write({unix_now(), "checkpoint", at, {{"path", path.string()}, {"seconds", seconds}}});
 }
 

@@ -1,12 +1,14 @@
 // Training on one node without a network: the loop behind `atoll train`.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "base/chrome_trace.h"
 #include "base/result.h"
 #include "base/stop.h"
 #include "node/config.h"
@@ -45,7 +47,13 @@ class TrainLoop {
     // Until `steps` steps are done in all, or a stop is requested; ends with an evaluation and a checkpoint.
     [[nodiscard]] Result<TrainTotals> run(std::uint64_t steps, const StopToken& stop);
 
+    // From now on `trace`, which outlives the loop, is told what was done when: compute, evaluate,
+    // checkpoint.
+    void trace_into(ChromeTrace& trace) { trace_ = &trace; }
+
   private:
+    // Ends a span of the trace; returns its seconds.
+    double span(std::string_view name, std::chrono::steady_clock::time_point begin);
     [[nodiscard]] Status step(std::uint64_t steps);
     [[nodiscard]] Status validate();
     [[nodiscard]] Status save();
@@ -62,6 +70,8 @@ class TrainLoop {
     std::uint64_t saved_step_ = ~std::uint64_t{0};
     std::uint64_t validated_step_ = ~std::uint64_t{0};
     std::vector<double> losses_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+    ChromeTrace* trace_ = nullptr;
 };
 
 }  // namespace Atoll::node

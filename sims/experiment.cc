@@ -77,8 +77,10 @@ class Experiment {
                 ATOLL_ASSIGN(world_.data, prepare_builtin_data(scenario_, scratch_.path()));
             }
         }
+        if (!options_.trace.empty()) world_.trace = &trace_;
         make_members();
         simulate();
+        if (!options_.trace.empty()) ATOLL_TRY(trace_.write(options_.trace));
         ATOLL_TRY(first_failure());
         wall_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         return report();
@@ -106,6 +108,7 @@ class Experiment {
         }
         for (std::size_t node = 0; node < nodes; ++node) {
             members_.push_back(std::make_unique<Member>(world_, node, identities_[node], listener_));
+            trace_.name_process(node, fmt::format("node {} ({})", node, scenario_.site_of(node).name));
         }
     }
 
@@ -285,7 +288,8 @@ class Experiment {
     ExperimentOptions options_;
     std::unique_ptr<kernels::Ops> ops_;
     ScratchFolder scratch_;
-    World world_{scenario_, *ops_, "", false, {}, {}, {}, {}};
+    World world_{scenario_, *ops_, "", false, {}, {}, {}, {}, nullptr};
+    ChromeTrace trace_;
     std::vector<gossip::Identity> identities_;
     RoundListener listener_ = [this](std::size_t node, const federation::RoundReport& report,
                                      double seconds) { on_round(node, report, seconds); };

@@ -14,6 +14,7 @@ struct ExperimentOptions {
     bool timing_only = false;
     int threads = 1;
     bool quiet = false;
+    std::string trace;  // file for a Chrome trace of what each node does in virtual time; empty: none
 };
 
 // Returns the JSON object of `atoll sim --json` (docs/reference/cli.md). Errors: the scenario's data is

@@ -67,6 +67,8 @@ int main(int count, char** arguments) {
     app.add_option("file", file, "scenario (TOML)")->type_name("FILE");
     app.add_flag("--timing-only", options.timing_only,
                  "send the same messages, train nothing: for thousands of nodes");
+    app.add_option("--trace", options.trace, "write what each node does in virtual time, for ui.perfetto.dev")
+        ->type_name("FILE");
     app.add_flag("--json", json, "exactly one JSON object on standard output");
     app.add_flag("-q,--quiet", quiet, "no progress");
     app.add_flag("-v,--verbose", verbose, "say more");

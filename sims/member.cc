@@ -210,6 +210,16 @@ void Member::run(std::uint64_t incarnation, gossip::Host& host) {
     if (!result_.status) log::warn("node {}: {}", node_, result_.status.error().message);
 }
 
+federation::SessionOptions Member::session_options() const {
+    federation::SessionOptions options;
+    if (world_.trace != nullptr) {
+        options.spans = [this](std::string_view track, std::string_view name, double begin, double end) {
+            world_.trace->span(node_, track, name, begin, end);
+        };
+    }
+    return options;
+}
+
 Status Member::train(std::uint64_t incarnation, gossip::Host& host) {
     ATOLL_ASSIGN(const std::unique_ptr<Replica> replica, Replica::make(world_, node_));
     TimedWorker worker(replica->worker(), host,
@@ -218,7 +228,7 @@ Status Member::train(std::uint64_t incarnation, gossip::Host& host) {
         ATOLL_ASSIGN(result_.val_loss_start, worker.validation_loss());
     }
     ATOLL_ASSIGN(const std::unique_ptr<federation::Session> session,
-                 federation::Session::make(world_.scenario.run, worker, host));
+                 federation::Session::make(world_.scenario.run, worker, host, session_options()));
     if (saved_->valid) replica->restore(*saved_, session->algorithm());
 
     std::unique_ptr<gossip::Membership> membership;

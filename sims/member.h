@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/chrome_trace.h"
 #include "federation/session.h"
 #include "federation/worker.h"
 #include "gossip/identity.h"
@@ -23,6 +24,7 @@ struct World {
     std::vector<gossip::Certificate> certificates;  // one a node; empty with an oracle
     std::vector<Bytes> records;  // of the same nodes, as they would learn them when joining
     std::vector<gossip::PeerId> peers;
+    ChromeTrace* trace = nullptr;  // nullptr: nothing is traced
 };
 
 // The record by which the others know a node before its first heartbeat.
@@ -65,6 +67,7 @@ class Member {
     class Replica;
     class SavingObserver;
     struct Saved;
+    [[nodiscard]] federation::SessionOptions session_options() const;
     [[nodiscard]] Status train(std::uint64_t incarnation, gossip::Host& host);
 
     const World& world_;

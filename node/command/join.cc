@@ -63,9 +63,16 @@ class JoinCommand : public Command {
                          "table local can be chosen "
                          "here"};
         }
-        ATOLL_ASSIGN(const NodeResult result, run_node({*config, home, identity, *certificate,
-                                                        std::move(records), false, flags_.fresh, leave_},
-                                                       session));
+        ATOLL_ASSIGN(const NodeResult result,
+                     run_node({.config = *config,
+                               .home = home,
+                               .identity = identity,
+                               .certificate = *certificate,
+                               .records = std::move(records),
+                               .fresh = flags_.fresh,
+                               .leave = leave_,
+                               .trace = flags_.trace},
+                              session));
         return finish_node(result, session);
     }
 

@@ -50,7 +50,14 @@ class NodeCommand : public Command {
         }
         ATOLL_ASSIGN(
             const NodeResult result,
-            run_node({*config, home, identity, std::move(certificate), {}, first, flags_.fresh}, session));
+            run_node({.config = *config,
+                      .home = home,
+                      .identity = identity,
+                      .certificate = std::move(certificate),
+                      .first = first,
+                      .fresh = flags_.fresh,
+                      .trace = flags_.trace},
+                     session));
         return finish_node(result, session);
     }
 

@@ -22,6 +22,8 @@ class SimCommand : public Command {
             ->type_name("FILE");
         app.add_flag("--timing-only", timing_only_,
                      "send the same messages, train nothing: for thousands of nodes");
+        app.add_option("--trace", trace_, "write what each node does in virtual time, for ui.perfetto.dev")
+            ->type_name("FILE");
     }
 
     Result<Outcome> run(Session& session) override {
@@ -40,6 +42,7 @@ class SimCommand : public Command {
         option("--threads", flags.threads ? std::to_string(*flags.threads) : "");
         option("--device", flags.device);
         option("--config", flags.config_file);
+        option("--trace", trace_);
         for (const auto& assignment : flags.assignments) option("--set", assignment);
 
         std::vector<char*> arguments;
@@ -53,6 +56,7 @@ class SimCommand : public Command {
 
   private:
     std::string file_;
+    std::string trace_;
     bool timing_only_ = false;
 };
 

@@ -41,6 +41,7 @@ class TrainCommand : public Command {
                "step and data position")
             ->type_name("DIR")
             ->excludes("--init");
+        app.add_option("--trace", trace_, "write what was done when, for ui.perfetto.dev")->type_name("FILE");
         app.add_flag("--fresh", fresh_, "begin anew instead of continuing; overwrites nothing");
         app.add_flag("--overwrite", overwrite_, "with --fresh: delete the run in --out first");
     }
@@ -74,7 +75,9 @@ class TrainCommand : public Command {
                        local.log_file.empty() ? folder.log_file().string() : local.log_file);
         ATOLL_ASSIGN(const auto events, folder.events(local.tensorboard));
         Progress progress(session.flags().quiet);
+        ChromeTrace trace;
         TrainLoop loop(*config, replica, folder, *events, progress);
+        if (!trace_.empty()) loop.trace_into(trace);
         ATOLL_TRY(loop.resume(origin));
         ATOLL_TRY(folder.describe(*config, to_hex(federation::run_id(config->run)),
                                   origin_.empty() ? config->local.initial_model : origin_));
@@ -84,6 +87,7 @@ class TrainCommand : public Command {
                                   replica.ops->threads(), folder.path().string()));
         const auto steps = static_cast<std::uint64_t>(federation::schedule_steps(config->run));
         ATOLL_ASSIGN(const TrainTotals totals, loop.run(steps, session.stop()));
+        if (!trace_.empty()) ATOLL_TRY(trace.write(trace_));
         return finish(session, *config, replica, folder, totals);
     }
 
@@ -140,6 +144,7 @@ class TrainCommand : public Command {
     std::string out_;
     std::string initial_model_;
     std::string origin_;
+    std::string trace_;
     std::int64_t steps_ = 0;
     bool fresh_ = false;
     bool overwrite_ = false;

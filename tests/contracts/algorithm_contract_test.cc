@@ -102,7 +102,9 @@ TEST_P(AlgorithmContract, Reports_every_step_and_every_round) {
         EXPECT_EQ(report.steps, report.step - step);
         // One batch a step, or one more for each exchange that it overlaps with.
         EXPECT_GE(report.tokens, report.steps);
-        if (config().algorithm.batches_max == 0) EXPECT_EQ(report.tokens, report.steps);
+        if (config().algorithm.batches_max == 0) {
+            EXPECT_EQ(report.tokens, report.steps);
+        }
         EXPECT_NEAR(report.compute_seconds, 0.01 * static_cast<double>(report.tokens), 1e-9);
         EXPECT_GT(report.update_norm, 0);
         EXPECT_TRUE(report.average.complete);

@@ -146,7 +146,7 @@ TEST(Federated, A_client_that_leaves_takes_its_part_back) {
         config.algorithm.federated.remember_clients = remember;
         FederatedCluster cluster(config, 4, unequal());
         cluster.network().at(1, [&] {
-            cluster[2].leave = true;
+            cluster[2].session.leave = true;
             cluster.restart(2, 0.5);
         });
         ASSERT_TRUE(cluster.run_all());

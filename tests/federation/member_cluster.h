@@ -93,7 +93,7 @@ struct Member {
     std::unique_ptr<Worker> worker;
     double step_seconds = 0.01;
     JoinMode mode = JoinMode::first;
-    bool leave = false;
+    SessionOptions session;
     StopToken stop;
     Record record;
     // Called with the session before it runs: restores a state.
@@ -131,7 +131,7 @@ class Cluster {
             Member& member = *members_[i];
             gossip::Host& host = network_.host(i);
             TimedWorker worker(*member.worker, host, member.step_seconds);
-            auto session = Session::make(config_, worker, host, {.leave = member.leave});
+            auto session = Session::make(config_, worker, host, member.session);
             if (!session) {
                 member.status = session.error();
                 return;
