@@ -151,7 +151,8 @@ void AllReduce::tick_reducing() {
             if (m != me_) say(plan_.members[m].id, ReduceTotal{round_, attempt_, *totals_[me_]});
         }
     }
-    const double quiet = context_.host.now() - kTick * context_.options.deadline_seconds;
+    const double now = context_.host.now();
+    const double quiet = kTick * context_.options.deadline_seconds;
     for (std::size_t m = 0; m < peers_.size(); ++m) {
         if (m == me_) continue;
         const PeerId& peer = plan_.members[m].id;
@@ -165,7 +166,13 @@ void AllReduce::tick_reducing() {
         if (!contributions[m].pieces.empty() && peers_[m].contributed < late)
             return fail(peer, fmt::format("it contributed nothing for {:.1f} s", patience));
         // While pieces flow nothing is asked for: they may be on their way.
-        if (peers_[m].heard > quiet) continue;
+        if (peers_[m].heard > now - quiet) {
+            peers_[m].asked = 0;
+            continue;
+        }
+        // Ever more rarely, so that a slow link is not filled with copies.
+        if (now < peers_[m].ask_at) continue;
+        peers_[m].ask_at = now + quiet * ++peers_[m].asked;
         if (!contributions[m].pieces.empty()) say(peer, std::move(contributions[m]));
         // Without pieces it asks for a sign of life.
         say(peer, std::move(results[m]));

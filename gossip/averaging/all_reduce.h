@@ -54,7 +54,7 @@ class AllReduce : public Averaging {
     static constexpr double kGrace =
         0.05;  // in which a coordinator that has gathered enough can still say so
     static constexpr double kPatience = 0.25;  // with a member from which nothing comes
-    static constexpr double kTick = 0.01;      // between two requests for what is missing
+    static constexpr double kTick = 0.01;      // before the first request for what is missing
 
     // A run of values of one part, owned by one member.
     struct Piece {
@@ -78,6 +78,8 @@ class AllReduce : public Averaging {
     struct Peer {
         double heard = 0;          // anything of this attempt
         double contributed = 0;    // a contribution
+        double ask_at = 0;         // for what is missing, next
+        unsigned asked = 0;        // since anything came
         std::optional<Hash> vote;  // at the coordinator
         bool acknowledged = false;
     };
