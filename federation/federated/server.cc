@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kClockSkewSecondsMax = 300;   // certificates expire by the clock
 constexpr double kPatienceFraction = 1.0 / 3;  // of averaging.deadline_seconds: then a model is sent again
+constexpr double kPatienceMax = 8;             // times that, however often it was sent
+constexpr double kFarewellSeconds = 20;  // of silence of those that have not the end's model: they are gone
 constexpr double kStopCheckSeconds = 0.25;
 constexpr double kLogSeconds = 10;
 
@@ -281,8 +283,12 @@ void FederatedServer::forget_absent() {
     }
 }
 
+// A client that waits for the model says hello every few seconds; one whose word that it has it was lost is
+// silent.
 Status FederatedServer::farewell() {
-    const double until = context_.host.now() + member_.config.averaging.deadline_seconds;
+    const double silence = std::max(kFarewellSeconds, member_.config.averaging.deadline_seconds);
+    const double until = context_.host.now() + member_.config.algorithm.federated.round_seconds;
+    double heard = context_.host.now();
     std::vector<std::string> ignored;
     model_ = {};
     waiting_.clear();
@@ -296,9 +302,14 @@ Status FederatedServer::farewell() {
             return !is_self(*client) && present(*client) && !done_.contains(client->peer);
         });
     };
-    while (missing() && context_.host.now() < until && check_stop().ok()) {
-        const auto message = context_.inbox.next(std::min(until, context_.host.now() + kStopCheckSeconds));
-        if (message) handle(*message, ignored);
+    const auto end = [&] { return std::min(until, heard + silence); };
+    while (missing() && context_.host.now() < end() && check_stop().ok()) {
+        const auto message = context_.inbox.next(std::min(end(), context_.host.now() + kStopCheckSeconds));
+        if (message) {
+            const bool waits = message->sender != context_.host.self() && !done_.contains(message->sender);
+            if (waits) heard = context_.host.now();
+            handle(*message, ignored);
+        }
         if (pushes_.empty()) continue;
         // Too late for the model; but before it is decided the client takes no model.
         (void)decide(ignored);
@@ -440,9 +451,10 @@ void FederatedServer::tell(ClientRecord& client, bool with_model) {
             model_ = encode_exactly(vectors);
         }
         download.parts = model_.parts;
-        // One that is still on its way is not sent again: each time the wait is twice as long.
+        // One that is still on its way is not sent again: each time the wait is twice as long, up to a bound.
         client.tell_again = context_.host.now() + client.patience;
-        client.patience *= 2;
+        const double patience = kPatienceFraction * member_.config.averaging.deadline_seconds;
+        client.patience = std::min(2 * client.patience, kPatienceMax * patience);
     }
     // One that is lost is asked for again.
     const SharedBytes payload = download.parts.empty() ? SharedBytes() : model_.payload;

@@ -19,10 +19,10 @@ class FederatedServer {
   public:
     FederatedServer(Context& context, FederatedMember& member, Algorithm& algorithm);
 
-    // Until the rounds are done and the clients that are there have the model, at most
-    // averaging.deadline_seconds. A round waits for its clients no longer than algorithm.round_seconds; one
-    // that leaves the view is not waited for. Errors: interrupted, the worker's, the observer's, of the
-    // participation law.
+    // Until the rounds are done and the clients that are there have the model: as long as those that have not
+    // are heard of, at most algorithm.round_seconds. A round waits for its clients no longer than
+    // algorithm.round_seconds; one that leaves the view is not waited for. Errors: interrupted, the worker's,
+    // the observer's, of the participation law.
     [[nodiscard]] Status run();
 
   private:

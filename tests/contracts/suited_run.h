@@ -70,6 +70,8 @@ inline RunConfig suited(RunConfig config) {
         config.schedule.name = "constant";
         // The server's own steps go by the schedule: it is the workers' rate. focus takes one step a round.
         config.optimizer.learning_rate = name == "focus" ? 0.9 : 0.1;
+        // Momentum multiplies what error feedback delays, and the runs are short.
+        if (name == "fedavgm") config.algorithm.federated.server_momentum = 0.5;
     }
     const bool overlaps = name == "acco" || name == "delayed_update";
     // How many batches fit into an exchange depends on the group.
