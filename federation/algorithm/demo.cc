@@ -13,6 +13,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "federation/algorithm/checks.h"
 #include "federation/algorithm/diloco.h"
 #include "federation/algorithm/entries.h"
 #include "federation/algorithm/gossip_training.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "federation/algorithm/checks.h"
 #include "federation/algorithm/entries.h"
 #include "federation/algorithm/steps.h"
 #include "federation/federated/client.h"

@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "federation/catch_up.h"
-#include "federation/run_config.h"
 #include "federation/shared_state.h"
 
 namespace Atoll::federation {
@@ -92,21 +91,6 @@ Status check_finite(std::span<const float> update, std::uint64_t step) {
                  fmt::format("the parameters are not finite after step {}: training diverged; lower "
                              "optimizer.learning_rate and resume from the last checkpoint",
                              step)};
-}
-
-Status check_no_outer_step(const RunConfig& config) {
-    const RunConfig::AlgorithmTable defaults;
-    const auto& options = config.algorithm;
-    if (options.outer_optimizer == defaults.outer_optimizer &&
-        options.outer_learning_rate == defaults.outer_learning_rate &&
-        options.outer_momentum == defaults.outer_momentum) {
-        return {};
-    }
-    return Error{ErrorCode::invalid,
-                 fmt::format("algorithm.outer_optimizer, algorithm.outer_learning_rate or "
-                             "algorithm.outer_momentum is set but algorithm.name = {} takes no outer "
-                             "step: leave them out, or choose diloco",
-                             options.name)};
 }
 
 double norm(std::span<const float> values) {

@@ -33,9 +33,6 @@ using TakeStep = std::function<Result<StepResult>(Worker& worker)>;
 // Errors (failed): a value is not finite; the parameters diverged at `step`.
 [[nodiscard]] Status check_finite(std::span<const float> update, std::uint64_t step);
 
-// Errors (invalid): an algorithm.outer_* key is set, but the algorithm takes no outer step.
-[[nodiscard]] Status check_no_outer_step(const RunConfig& config);
-
 // Euclidean norm, accumulated in double.
 [[nodiscard]] double norm(std::span<const float> values);
 // Of the difference. Precondition: equal lengths.
