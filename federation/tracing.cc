@@ -96,6 +96,11 @@ Result<StepResult> TracingWorker::gradient(std::span<float> gradient) {
     return worker_.gradient(gradient);
 }
 
+Result<model::BatchLoss> TracingWorker::loss(model::Draw draw) {
+    const Span span(host_, sink_, kComputeTrack, "compute");
+    return worker_.loss(draw);
+}
+
 Result<double> TracingWorker::validation_loss() {
     const Span span(host_, sink_, kComputeTrack, "evaluate");
     return worker_.validation_loss();

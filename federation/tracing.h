@@ -17,9 +17,9 @@ namespace Atoll::federation {
 // `name` lasted from `begin` to `end`, in host time. Called from the activity that did it.
 using SpanSink = std::function<void(std::string_view track, std::string_view name, double begin, double end)>;
 
-// "compute" (track "compute"): inner_step() and gradient(). "evaluate": validation_loss(). "outer step": from
-// the end of an exchange to parameters_changed() (track "compute"), and the steps of the optimizers that
-// make_optimizer() gives (track "exchange").
+// "compute" (track "compute"): inner_step(), gradient() and loss(). "evaluate": validation_loss(). "outer
+// step": from the end of an exchange to parameters_changed() (track "compute"), and the steps of the
+// optimizers that make_optimizer() gives (track "exchange").
 class TracingWorker : public Worker {
   public:
     // All outlive the object.
@@ -31,6 +31,8 @@ class TracingWorker : public Worker {
     void parameters_changed() override;
     [[nodiscard]] Result<StepResult> inner_step() override;
     [[nodiscard]] Result<StepResult> gradient(std::span<float> gradient) override;
+    [[nodiscard]] Result<model::BatchLoss> loss(model::Draw draw) override;
+    void add_normals(std::span<const kernels::NormalTerm> terms) override { worker_.add_normals(terms); }
     [[nodiscard]] Result<double> validation_loss() override;
     [[nodiscard]] Result<std::unique_ptr<model::Optimizer>> make_optimizer(
         const kernels::Layout& layout) override;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tests/contracts/suited_run.h"
 #include "tests/federation/member_cluster.h"
 
 namespace Atoll::federation {
@@ -72,6 +73,10 @@ TEST(Tracing, Acco_computes_while_it_exchanges) {
     EXPECT_GT(together(spans, "compute", "exchange"), 0.95 * seconds(spans, "exchange"));
     // The batch during which an exchange ends goes on after it: one in some seven.
     EXPECT_GT(together(spans, "compute", "exchange"), 0.85 * seconds(spans, "compute"));
+}
+
+TEST(Tracing, Steps_without_gradients_are_computing_too) {
+    EXPECT_GT(seconds(spans_of(federation::testing::suited(run_of("decomfl"))), "compute"), 0);
 }
 
 TEST(Tracing, Every_kind_of_span_is_told_on_its_track) {
