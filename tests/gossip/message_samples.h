@@ -53,10 +53,10 @@ inline std::vector<Sample> message_samples() {
         {ReduceChunk{7, 1, 12, true}, 1U << 20U},
         {ReduceRequest{7, 1, false, {3, 4, 9}}},
         {ReduceVote{7, 1, ReduceVerdict::failed, hash, member.id(), "sent nothing"}},
+        {ReduceTotal{7, 1, 2.5}},
         {StarUpload{7, 1'700'000'000'000'001, 4096, false, {{2, 1000, 1008}}}, 1008},
         {StarDownload{8, 12, 11, ReceiptKind::refused, 5, {{0, 10, 40}}}, 40},
         {StarHello{8, 1'700'000'000'000'000, 1000, 1.7e9}},
-        {ReduceTotal{7, 1, 2.5}},
     };
 }
 
