@@ -216,7 +216,10 @@ TEST_F(StateTransfer, State_replaced_right_after_its_manifest_is_kept_for_who_as
     std::uint64_t round = 4;
     network->set_hook([&](const MemoryNetwork::Departure& departure) -> MemoryNetwork::Fate {
         const auto* request = std::get_if<gossip::StateRequest>(&departure.body);
-        if (request != nullptr && !request->manifest && round == 4) publish(1, ++round, pattern(round));
+        if (request != nullptr && !request->manifest && round == 4) {
+            round = 5;
+            publish(1, round, pattern(round));
+        }
         return {0.0};
     });
     fetch();
