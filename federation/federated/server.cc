@@ -287,7 +287,8 @@ void FederatedServer::forget_absent() {
 // silent.
 Status FederatedServer::farewell() {
     const double silence = std::max(kFarewellSeconds, member_.config.averaging.deadline_seconds);
-    const double until = context_.host.now() + member_.config.algorithm.federated.round_seconds;
+    const double until =
+        context_.host.now() + std::max(silence, member_.config.algorithm.federated.round_seconds);
     double heard = context_.host.now();
     std::vector<std::string> ignored;
     model_ = {};

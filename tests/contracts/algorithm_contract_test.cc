@@ -35,10 +35,14 @@ class AlgorithmContract : public ::testing::TestWithParam<AlgorithmEntry> {
     static void check_completes(const RunConfig& run) {
         Cluster cluster(run, 4, noisy());
         ASSERT_TRUE(cluster.run_all());
+        // A robust scheme gives up the exact mean: members stay further apart.
+        const auto scheme =
+            std::ranges::find(gossip::averagings(), run.averaging.name, &gossip::AveragingEntry::name);
+        const double left = scheme->robust ? 0.8 : 0.7;
         for (std::size_t m = 0; m < 4; ++m) {
             ASSERT_TRUE(cluster[m].status->ok()) << cluster[m].status->error().message;
             EXPECT_TRUE(cluster[m].record.rounds.back().average.complete);
-            EXPECT_LT(cluster[m].record.losses.back(), 0.7 * cluster[m].record.losses.front());
+            EXPECT_LT(cluster[m].record.losses.back(), left * cluster[m].record.losses.front());
         }
     }
     static std::unique_ptr<QuadraticWorker> worker(QuadraticWorker::Options options) {
@@ -115,7 +119,9 @@ TEST_P(AlgorithmContract, Reports_every_step_and_every_round) {
 }
 
 TEST_P(AlgorithmContract, A_member_killed_in_any_round_leaves_the_others_with_a_reason) {
-    for (std::uint64_t step = 1; step <= 40; step += 3) {
+    // Where the algorithm takes the steps itself the exchange of the last one is over when it is told.
+    const std::uint64_t last = GetParam().steps_itself ? 39 : 40;
+    for (std::uint64_t step = 1; step <= last; step += 3) {
         Cluster cluster(config(), 3, noisy());
         cluster[1].record.at_step = [&](std::uint64_t at) {
             if (at != step) return;
