@@ -168,6 +168,11 @@ Status NodeObserver::on_round(const federation::RoundReport& report, federation:
     return {};
 }
 
+Status NodeObserver::persist(federation::Algorithm& algorithm) {
+    validated_step_.reset();  // a federated client takes the last model without a step
+    return write_checkpoint(algorithm);
+}
+
 Status NodeObserver::validate() {
     const std::uint64_t step = replica_.trainer->step();
     if (validated_step_ == step) return {};

@@ -28,7 +28,7 @@ class NodeObserver : public federation::Observer {
     void restore(const federation::RestoredMember& restored);
     Status on_step(const federation::StepResult& result, std::uint64_t step) override;
     Status on_round(const federation::RoundReport& report, federation::Algorithm& algorithm) override;
-    Status persist(federation::Algorithm& algorithm) override { return write_checkpoint(algorithm); }
+    Status persist(federation::Algorithm& algorithm) override;
 
     // A checkpoint of the present step, unless there is one.
     [[nodiscard]] Status save(federation::Algorithm& algorithm);
@@ -53,7 +53,7 @@ class NodeObserver : public federation::Observer {
     std::uint64_t steps_in_round_ = 0;
     std::uint64_t tokens_here_ = 0;
     std::uint64_t saved_step_ = ~std::uint64_t{0};
-    std::uint64_t validated_step_ = ~std::uint64_t{0};
+    std::optional<std::uint64_t> validated_step_;
 };
 
 }  // namespace Atoll::node

@@ -268,7 +268,7 @@ Result<NodeResult> Runtime::finish(const Status& ended, federation::Session& par
     if (!ended.ok() && !result.interrupted) return ended.error();
     ATOLL_TRY(observer.save(part.algorithm()));
     if (!result.interrupted && !request_.leave) {
-        if (!std::isfinite(board_.read().val_loss)) ATOLL_TRY(observer.validate());
+        ATOLL_TRY(observer.validate());
         wait_for_the_others();
     }
     observer.refresh();
