@@ -43,6 +43,17 @@ ROWS = [
     row("diloco-2", 2, 30, "algorithm.name=diloco algorithm.outer_learning_rate=0.6", 0.02),
     row("diloco-4", 4, 30, "algorithm.name=diloco algorithm.outer_learning_rate=0.6", 0.04),
     row("diloco-8", 8, 30, "algorithm.name=diloco algorithm.outer_learning_rate=0.8", 0.08),
+    row("streaming", 4, 30, "algorithm.name=streaming_diloco algorithm.outer_learning_rate=0.6 algorithm.fragments=2 codec.name=e3m0"),
+    row("data_parallel-4", 4, 30, "algorithm.name=data_parallel averaging.name=all_reduce codec.name=bf16",
+        note="the algorithm itself, gradients in bf16"),
+    row("acco", 4, 30, "algorithm.name=acco averaging.name=all_reduce codec.name=bf16 algorithm.batches_max=1 "
+        "optimizer.batch_sequences=2 simulation.step_seconds=0.005",
+        note="two half batches a step, each as long as it takes, not as long as the exchange: equal tokens"),
+    row("distributed_lion", 4, 30, "algorithm.name=distributed_lion averaging.name=all_reduce codec.name=none optimizer.name=lion "
+        "optimizer.learning_rate=0.0007"),
+    row("fedavg", 4, 30, "algorithm.name=fedavg averaging.name=star codec.name=int8_block"),
+    row("focus", 4, 3, "algorithm.name=focus averaging.name=star codec.name=int8_block optimizer.name=sgd optimizer.beta1=0 "
+        "optimizer.weight_decay=0 optimizer.learning_rate=0.5"),
     row("muloco", 4, 30, "algorithm.name=muloco"),
     row("sparseloco", 4, 30, "algorithm.name=sparseloco"),
     row("sparse-muloco", 4, 30, "algorithm.name=sparseloco optimizer.name=muon", note="ours: SparseLoCo's exchange with Muon inside"),
