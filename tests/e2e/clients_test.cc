@@ -7,13 +7,14 @@ namespace {
 
 class Clients : public Nodes {
   protected:
-    explicit Clients(std::string algorithm) : algorithm_(std::move(algorithm)) {}
+    Clients(int rounds, std::string algorithm) : rounds_(rounds), algorithm_(std::move(algorithm)) {}
     [[nodiscard]] std::string run_toml() const override {
         return R"(
 [run]
 name = "federated"
-rounds = 30
 members_min = 3
+rounds = )" + std::to_string(rounds_) +
+               R"(
 [model]
 context = 32
 layers = 1
@@ -52,6 +53,8 @@ tensorboard = false
     }
     Process idle() { return Process({"--version"}, folder_ / "idle"); }
 
+    int rounds_;
+
   private:
     std::string algorithm_;
 };
@@ -59,19 +62,20 @@ tensorboard = false
 class FedAvgClients : public Clients {
   protected:
     FedAvgClients()
-        : Clients(
-              "[optimizer]\nbatch_sequences = 2\nlearning_rate = 3e-3\n"
-              "[algorithm]\nname = \"fedavg\"\ninner_steps = 10\nround_seconds = 20.0\n") {}
+        : Clients(30,
+                  "[optimizer]\nbatch_sequences = 2\nlearning_rate = 3e-3\n"
+                  "[algorithm]\nname = \"fedavg\"\ninner_steps = 10\nround_seconds = 20.0\n") {}
 };
 
 class FocusClients : public Clients {
   protected:
     FocusClients()
-        : Clients(
-              "[optimizer]\nname = \"sgd\"\nbatch_sequences = 2\nlearning_rate = 0.5\n"
-              "beta1 = 0.0\nweight_decay = 0.0\n"
-              "[algorithm]\nname = \"focus\"\ninner_steps = 3\nround_seconds = 20.0\n"
-              "participation = \"bernoulli\"\nparticipation_low = 0.6\n") {}
+        : Clients(200,  // enough for a client to be stopped and to come back to leave
+                  "[optimizer]\nname = \"sgd\"\nbatch_sequences = 2\nlearning_rate = 0.5\n"
+                  "beta1 = 0.0\nweight_decay = 0.0\n"
+                  "[algorithm]\nname = \"focus\"\ninner_steps = 3\nround_seconds = 20.0\nserver_wait_seconds "
+                  "= 60.0\n"
+                  "participation = \"bernoulli\"\nparticipation_low = 0.6\n") {}
 };
 
 TEST_F(FedAvgClients, train_with_a_server_and_one_comes_back_from_a_kill) {
@@ -86,7 +90,7 @@ TEST_F(FedAvgClients, train_with_a_server_and_one_comes_back_from_a_kill) {
         ASSERT_EQ(node.wait(), 0) << node.errors();
         const auto result = node.json();
         ASSERT_TRUE(result.is_object()) << node.errors();
-        EXPECT_EQ(result["rounds"], 30);
+        EXPECT_EQ(result["rounds"], rounds_);
         EXPECT_LT(result["val_loss"], 3.0);  // of 5.5 untrained
     }
     EXPECT_NE(nodes[2].errors().find("continuing at round"), std::string::npos) << nodes[2].errors();
@@ -113,7 +117,7 @@ TEST_F(FocusClients, outlive_a_kill_of_the_server_and_a_client_that_leaves) {
     EXPECT_EQ(leaving.wait(), 0) << leaving.errors();
     for (const int i : {0, 1}) {
         ASSERT_EQ(nodes[i].wait(), 0) << nodes[i].errors();
-        EXPECT_EQ(nodes[i].json()["rounds"], 30);
+        EXPECT_EQ(nodes[i].json()["rounds"], rounds_);
         EXPECT_LT(nodes[i].json()["val_loss"], 5.0);
     }
     EXPECT_NE(nodes[0].errors().find("continuing at round"), std::string::npos) << nodes[0].errors();
