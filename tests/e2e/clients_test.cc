@@ -95,8 +95,12 @@ TEST_F(FedAvgClients, train_with_a_server_and_one_comes_back_from_a_kill) {
     }
     EXPECT_NE(nodes[2].errors().find("continuing at round"), std::string::npos) << nodes[2].errors();
     // All end with the server's model.
-    EXPECT_EQ(nodes[1].json()["val_loss"], nodes[0].json()["val_loss"]);
-    EXPECT_EQ(nodes[2].json()["val_loss"], nodes[0].json()["val_loss"]);
+    const auto loss_of = [&](const char* folder) {
+        return run_json({"eval", "--model", path(folder), "--data", path("data")}).at("loss");
+    };
+    EXPECT_EQ(nodes[1].json()["val_loss"], nodes[2].json()["val_loss"]);
+    EXPECT_EQ(loss_of("run1"), loss_of("run0"));
+    EXPECT_EQ(loss_of("run2"), loss_of("run0"));
     fs::remove_all(folder_);
 }
 
