@@ -72,7 +72,8 @@ Result<std::filesystem::path> save_member(const MemberSave& save, const RunConfi
                                      .parameters = trainer.parameters(),
                                      .state_json = state.dump(),
                                      .tokenizer = save.tokenizer};
-    for (const auto& vector : trainer.optimizer_state()) {
+    ATOLL_ASSIGN(const auto optimizer_state, trainer.gather_state());
+    for (const auto& vector : optimizer_state) {
         content.vectors.push_back({prefixed(kOptimizerPrefix, vector.name), vector.values});
     }
     if (algorithm != nullptr) {
@@ -105,9 +106,11 @@ Result<RestoredMember> restore_member(const std::filesystem::path& path, const R
     }
     ATOLL_TRY(checkpoint.read_parameters(trainer.layout(), trainer.parameters()));
     trainer.parameters_changed();  // before the optimizer's state, of which it may forget some
-    for (const auto& vector : trainer.optimizer_state()) {
+    ATOLL_ASSIGN(const auto optimizer_state, trainer.gather_state());
+    for (const auto& vector : optimizer_state) {
         ATOLL_TRY(checkpoint.read_vector(prefixed(kOptimizerPrefix, vector.name), vector.values));
     }
+    ATOLL_TRY(trainer.scatter_state());
     const auto round = state["round"].get<std::uint64_t>();
     if (algorithm != nullptr) ATOLL_TRY(restore_algorithm(checkpoint, round, *algorithm));
     trainer.seek({.step = checkpoint.step(), .data = state["data_position"].get<std::uint64_t>()});

@@ -9,6 +9,7 @@ namespace Atoll::model {
 struct StateVector {
     std::string name;
     std::span<float> values;
+    bool common = false;  // of all tensors together: ranks that share them have it each, the same
 };
 
 }  // namespace Atoll::model

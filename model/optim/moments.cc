@@ -11,6 +11,12 @@ namespace {
 // Three vectors of it, parameters and gradients stay in a core's second-level cache: packing costs no memory
 // traffic.
 constexpr std::size_t kPart = 64 * kStateBlock;
+
+// As a layout ends: the vectors of neighbouring shards, one after the other, are those of the whole.
+std::size_t padded(std::size_t size) {
+    constexpr std::size_t kTo = kernels::Layout::kSlotAlignment;
+    return (size + kTo - 1) / kTo * kTo;
+}
 }  // namespace
 
 Moments::Moments(StateFormat format, std::vector<DecayRange> ranges, std::vector<Vector> vectors)
@@ -21,6 +27,7 @@ Moments::Moments(StateFormat format, std::vector<DecayRange> ranges, std::vector
         // fp32 vectors have the layout's own offsets.
         begins_.push_back(format == StateFormat::fp32 ? range.offset : size);
         size = begins_.back() + packed_floats(format, range.size);
+        if (format == StateFormat::fp32) size = padded(size);
         longest = std::max(longest, range.size);
     }
     for (std::size_t i = 0; i < vectors_.size(); ++i) {

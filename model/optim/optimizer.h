@@ -119,6 +119,9 @@ struct OptimizerEntry {
     // Each element follows from its own past alone: a shard of the vector can be stepped by itself, with the
     // same bits.
     bool elementwise = false;
+    // Whether a tensor's step depends on the others: ranks that share the tensors cannot step their own
+    // alone.
+    bool coupled = false;
 };
 
 [[nodiscard]] std::span<const OptimizerEntry> optimizers();

@@ -73,8 +73,8 @@ class Prodigy final : public Optimizer {
                 {"v", v_.span()},
                 {"s", s_.span()},
                 {"start", start_.span()},
-                {"distance", {&distance_, 1}},
-                {"numerator", {&numerator_, 1}}};
+                {"distance", {&distance_, 1}, true},
+                {"numerator", {&numerator_, 1}, true}};
     }
 
   private:

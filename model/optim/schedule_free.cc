@@ -54,8 +54,8 @@ class ScheduleFree final : public Optimizer {
     std::vector<StateVector> state() override {
         std::vector<StateVector> vectors = moments_.state();
         vectors.push_back({"lead", lead_.span()});  // part of the weights: always in fp32
-        vectors.push_back({"rate_max", {&rate_max_, 1}});
-        vectors.push_back({"weight_sum", {&weight_sum_, 1}});
+        vectors.push_back({"rate_max", {&rate_max_, 1}, true});
+        vectors.push_back({"weight_sum", {&weight_sum_, 1}, true});
         return vectors;
     }
 
