@@ -16,8 +16,8 @@ const BuildInfo& build_info() {
 #ifdef ATOLL_CUDA
         .cuda = true,
 #endif
-#ifdef ATOLL_NCCL
-        .nccl = true,
+#ifdef ATOLL_MPI
+        .mpi = true,
 #endif
     };
     return info;

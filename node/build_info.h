@@ -11,7 +11,7 @@ struct BuildInfo {
     std::string_view compiler;
     std::string_view flags;
     bool cuda = false;
-    bool nccl = false;
+    bool mpi = false;
 };
 
 [[nodiscard]] const BuildInfo& build_info();

@@ -125,10 +125,10 @@ Result<std::string> parse(CLI::App& app, std::vector<std::string> arguments, con
     return std::string{};
 }
 
-int report_failure(const Error& error, const GlobalFlags& flags) {
+int report_failure(const Error& error, const GlobalFlags& flags, bool speaks = true) {
     const int code = exit_code(error.code);
     write_line(stderr, "atoll: " + error.message);
-    if (flags.json) {
+    if (flags.json && speaks) {
         const nlohmann::json object = {{"error", error.message}, {"exit_code", code}};
         write_line(stdout, object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
@@ -187,9 +187,9 @@ std::unique_ptr<CLI::App> make_parser(const CommandEntry& entry, Command& comman
 }
 
 std::string version_text() {
-    return fmt::format("atoll {} ({}, {}, CUDA {}, NCCL {})", build_info().version, build_info().commit,
+    return fmt::format("atoll {} ({}, {}, CUDA {}, Open MPI {})", build_info().version, build_info().commit,
                        build_info().compiler, build_info().cuda ? "yes" : "no",
-                       build_info().nccl ? "yes" : "no");
+                       build_info().mpi ? "yes" : "no");
 }
 
 int run_cli(const std::vector<std::string>& arguments, const std::string& program, StopToken& stop,
@@ -226,8 +226,8 @@ int run_cli(const std::vector<std::string>& arguments, const std::string& progra
     watches_stop = command->watches_stop();
     Session session(flags, stop, program);
     const auto outcome = run_command(*command, session);
-    if (!outcome) return report_failure(outcome.error(), flags);
-    if (flags.json) write_line(stdout, outcome->json);
+    if (!outcome) return report_failure(outcome.error(), flags, session.speaks());
+    if (flags.json && session.speaks()) write_line(stdout, outcome->json);
     return outcome->exit_code;
 }
 

@@ -53,7 +53,12 @@ class Session {
     // A line about what is going on: standard error, unless --quiet.
     void note(std::string_view line) const;
 
+    // Of several ranks of a node only rank 0 prints the JSON object.
+    [[nodiscard]] bool speaks() const { return speaks_; }
+    void leave_the_word_to_rank_0() { speaks_ = false; }
+
   private:
+    bool speaks_ = true;
     const GlobalFlags& flags_;
     const StopToken& stop_;
     std::filesystem::path program_;

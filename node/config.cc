@@ -41,6 +41,12 @@ void bind(Options& options, LocalConfig& local) {
     options.add(scope, "local.device", &local.device, OneOf{{"auto", "cpu", "cuda"}}, "where to compute");
     options.add(scope, "local.threads", &local.threads, Range{0, 4096},
                 "threads to compute with; 0: one a core");
+    options.add(scope, "local.launcher", &local.launcher,
+                OneOf{{"auto", "none", "mpirun", "torchrun", "slurm"}},
+                "whose variables say that this process is one of several ranks of a node; none: it is a node "
+                "of its own");
+    options.add(scope, "local.rank_deadline_seconds", &local.rank_deadline_seconds, Range{1, 1e6},
+                "how long a rank waits for the others of its node");
     options.add(scope, "local.checkpoint_steps", &local.checkpoint_steps, kPositive,
                 "train: steps between checkpoints");
     options.add(scope, "local.checkpoint_rounds", &local.checkpoint_rounds, kPositive,

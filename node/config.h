@@ -35,7 +35,9 @@ struct LocalConfig {
     std::string http = "127.0.0.1:0";    // state, health, metrics; empty = none
     // Computing.
     std::string device = "auto";
-    std::int64_t threads = 0;  // 0 = one a core
+    std::int64_t threads = 0;            // 0 = one a core
+    std::string launcher = "auto";       // what says that this process is one of several ranks of a node
+    double rank_deadline_seconds = 600;  // for the other ranks to come, and to answer
     // Checkpoints and evaluation.
     std::int64_t checkpoint_steps = 500;     // `train`: every so many steps
     std::int64_t checkpoint_rounds = 1;      // `node`: every so many rounds

@@ -194,6 +194,11 @@ CheckResult check_nccl() {
     return good("libnccl.so.2 is there");
 }
 
+CheckResult check_open_mpi() {
+    if (build_info().mpi) return good("mpirun -np N atoll train starts N ranks of one island");
+    return good("not in this build: needed only for ranks of an island that compute on processors");
+}
+
 CheckResult check_energy() {
     if (::access("/sys/class/powercap/intel-rapl:0/energy_uj", R_OK) == 0) return good("counters (RAPL)");
     return limited("no readable counter: energy is estimated from CPU time",
@@ -217,6 +222,7 @@ constexpr Check kChecks[] = {
     {"tcp_congestion_control", check_congestion_control},
     {"gpu", check_gpu},
     {"nccl", check_nccl},
+    {"open_mpi", check_open_mpi},
     {"energy_counter", check_energy},
 };
 

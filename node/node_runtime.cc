@@ -16,6 +16,7 @@
 #include "node/host_network.h"
 #include "node/http_state.h"
 #include "node/node_observer.h"
+#include "node/ranks.h"
 
 namespace Atoll::node {
 
@@ -120,7 +121,14 @@ class Runtime {
 
 Status Runtime::prepare() {
     const Config& config = request_.config;
-    ATOLL_ASSIGN(replica_, make_replica(config, part_of(config.run, request_.identity.id())));
+    const DataPart part = part_of(config.run, request_.identity.id());
+    if (request_.ranks != nullptr) {
+        // Only rank 0 has an identity, which the part of the data hangs on.
+        ATOLL_ASSIGN(const Bytes told, request_.ranks->broadcast(std::as_bytes(std::span(&part, 1))));
+        ATOLL_ASSIGN(replica_, make_shared_replica(config, part, *request_.ranks));
+    } else {
+        ATOLL_ASSIGN(replica_, make_replica(config, part));
+    }
     ATOLL_ASSIGN(holds_beginning_, load_beginning(config, *replica_.trainer));
     auto folder = RunFolder::open({config.local.runs, config.local.folder, config.run.run.name,
                                    request_.identity.id().short_name(), to_hex(run_), request_.fresh, false});
@@ -265,7 +273,10 @@ federation::SpanSink Runtime::span_sink() {
 Result<NodeResult> Runtime::finish(const Status& ended, federation::Session& part, NodeObserver& observer) {
     NodeResult result;
     result.interrupted = !ended.ok() && ended.error().code == ErrorCode::interrupted;
-    if (!ended.ok() && !result.interrupted) return ended.error();
+    if (!ended.ok() && !result.interrupted) {
+        const bool shared = request_.ranks != nullptr && request_.ranks->size() > 1;
+        return shared ? with_newest_checkpoint(ended.error(), folder_->checkpoints()) : ended.error();
+    }
     ATOLL_TRY(observer.save(part.algorithm()));
     if (!result.interrupted && !request_.leave) {
         ATOLL_TRY(observer.validate());
@@ -303,6 +314,15 @@ void Runtime::wait_for_the_others() {
 }
 
 }  // namespace
+
+Result<Outcome> follow_node(const Config& config, kernels::Collective& ranks) {
+    ATOLL_ASSIGN(const Bytes told, ranks.broadcast(ByteView()));
+    DataPart part;
+    if (told.size() != sizeof part)
+        return Error{ErrorCode::failed, "rank 0 does not say which part of the data is ours"};
+    std::memcpy(&part, told.data(), sizeof part);
+    return follow(make_shared_replica(config, part, ranks), ranks);
+}
 
 Result<NodeResult> run_node(const NodeRequest& request, Session& session) {
     // The host outlives everything that uses it: Runtime's members are destroyed in the reverse order of

@@ -11,7 +11,8 @@
 
 namespace Atoll::node {
 
-Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part) {
+Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part,
+                             kernels::Collective* ranks) {
     if (config.local.data.empty()) {
         return Error{ErrorCode::invalid,
                      "no training data: --data DIR or local.data, a folder made by atoll data prepare "
@@ -33,7 +34,7 @@ Result<Replica> make_replica(const Config& config, const std::optional<DataPart>
     model::TrainerOptions options = federation::trainer_options(config.run);
     if (!part && options.rate_search) options.rate_search->merge_interval = 0;
     options.held_out_batches_max = config.local.validation_batches;
-    ATOLL_ASSIGN(replica.trainer, model::Trainer::make(*replica.ops, *replica.data, options));
+    ATOLL_ASSIGN(replica.trainer, model::Trainer::make(*replica.ops, *replica.data, options, ranks));
     return replica;
 }
 

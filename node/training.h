@@ -17,7 +17,7 @@
 
 namespace Atoll::node {
 
-// Everything one replica needs, in order of dependence.
+// Everything one replica needs, in order of dependence; of several ranks: this one's part.
 struct Replica {
     std::unique_ptr<kernels::Ops> ops;
     std::unique_ptr<model::Loader> data;
@@ -32,8 +32,10 @@ struct DataPart {
 };
 
 // Device, data and initial parameters; without a part: of a replica that trains alone, on all of the data.
-// Errors (invalid): no data configured; or as the parts say.
-[[nodiscard]] Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part = {});
+// `ranks` (nullptr: there are no others) outlive it: node/ranks.h. Errors (invalid): no data configured; or
+// as the parts say.
+[[nodiscard]] Result<Replica> make_replica(const Config& config, const std::optional<DataPart>& part = {},
+                                           kernels::Collective* ranks = nullptr);
 
 // Where there is no checkpoint to continue: what the run begins with, run.initial_model, from
 // local.initial_model. False: the run asks for a model that this machine does not have. Errors: the model is

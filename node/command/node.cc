@@ -9,6 +9,7 @@
 #include "node/home.h"
 #include "node/node_flags.h"
 #include "node/node_runtime.h"
+#include "node/ranks.h"
 
 namespace Atoll::node {
 
@@ -35,6 +36,8 @@ class NodeCommand : public Command {
                          "which run? Give its file: atoll node run.toml (atoll init writes one)"};
         }
         ATOLL_ASSIGN(const auto config, load_config(flags, flags_.overrides()));
+        ATOLL_ASSIGN(const auto ranks, meet_ranks(*config, session));
+        if (ranks->rank() != 0) return follow_node(*config, *ranks);
         ATOLL_ASSIGN(const Home home, Home::find(flags_.home));
         bool created = false;
         const auto key = home.node_key(*config);
@@ -48,16 +51,15 @@ class NodeCommand : public Command {
             session.note(fmt::format("to let others in: atoll invite --config {}{}", flags.config_file,
                                      flags_.home.empty() ? "" : " --home " + flags_.home));
         }
-        ATOLL_ASSIGN(
-            const NodeResult result,
-            run_node({.config = *config,
-                      .home = home,
-                      .identity = identity,
-                      .certificate = std::move(certificate),
-                      .first = first,
-                      .fresh = flags_.fresh,
-                      .trace = flags_.trace},
-                     session));
+        ATOLL_ASSIGN(const NodeResult result, run_node({.config = *config,
+                                                        .home = home,
+                                                        .identity = identity,
+                                                        .certificate = std::move(certificate),
+                                                        .first = first,
+                                                        .fresh = flags_.fresh,
+                                                        .trace = flags_.trace,
+                                                        .ranks = ranks.get()},
+                                                       session));
         return finish_node(result, session);
     }
 

@@ -10,6 +10,7 @@
 #include "node/config.h"
 #include "node/model_folder.h"
 #include "node/observe/report.h"
+#include "node/ranks.h"
 #include "node/train_loop.h"
 
 namespace Atoll::node {
@@ -50,8 +51,11 @@ class TrainCommand : public Command {
 
     Result<Outcome> run(Session& session) override {
         ATOLL_ASSIGN(const auto config, configure(session.flags()));
+        ATOLL_ASSIGN(const auto ranks, meet_ranks(*config, session));
         // Read everything before the run folder is made: a wrong input leaves nothing behind.
-        ATOLL_ASSIGN(Replica replica, make_replica(*config));
+        auto part = make_shared_replica(*config, {}, *ranks);
+        if (ranks->rank() != 0) return follow(part, *ranks);
+        ATOLL_ASSIGN(Replica replica, std::move(part));
         std::filesystem::path origin;
         if (!origin_.empty()) {
             ATOLL_ASSIGN(origin, find_model(origin_));
@@ -86,9 +90,12 @@ class TrainCommand : public Command {
         progress.note(fmt::format("{} parameters, {} threads, {}", replica.trainer->layout().parameters(),
                                   replica.ops->threads(), folder.path().string()));
         const auto steps = static_cast<std::uint64_t>(federation::schedule_steps(config->run));
-        ATOLL_ASSIGN(const TrainTotals totals, loop.run(steps, session.stop()));
+        const auto totals = loop.run(steps, session.stop());
+        if (!totals.ok() && ranks->size() > 1)
+            return with_newest_checkpoint(totals.error(), folder.checkpoints());
+        if (!totals.ok()) return totals.error();
         if (!trace_.empty()) ATOLL_TRY(trace.write(trace_));
-        return finish(session, *config, replica, folder, totals);
+        return finish(session, *config, replica, folder, *totals);
     }
 
   private:
