@@ -356,9 +356,9 @@ TEST(GossipTraining, Under_lost_messages_and_with_a_late_joiner_all_finish_neare
             ASSERT_TRUE(cluster[i].status->ok()) << name << ": " << cluster[i].status->error().message;
         }
         // From 1 at the start. Without losses 0.015 remain (0.32 in qg_dsgdm, whose momentum still carries
-        // the joiner's arrival). A lost share makes members wait and fall behind, and a member that adopts a
-        // neighbour's parameters leaves out steps on its own data: a bias of 0.2 to 0.5.
-        EXPECT_LT(error_of_mean(cluster), 0.6) << name;
+        // the joiner's arrival). A lost share is asked for and comes late: members wait and fall behind, and
+        // one that adopts a neighbour's parameters leaves out steps on its own data: 0.28 to 0.42.
+        EXPECT_LT(error_of_mean(cluster), 0.45) << name;
     }
 }
 
