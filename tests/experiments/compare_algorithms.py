@@ -196,21 +196,25 @@ def write_page(lines, seeds, page):
     before, rest = page.read_text().split(begin)
     after = rest.split(end)[1]
     tokens = lines[0][1]["tokens"]
+    missing = [r.name for r in ROWS if r.name not in {done.name for done, _ in lines}]
     text = (f"{tokens / 1e6:.2f} million bytes of text a run, {STEPS} steps of {BATCH} sequences among the members, seeds {', '.join(map(str, seeds))}; "
-            "mean ± standard deviation of the seeds.\n\n" + table(lines) + "\n" + "![held-out loss over bytes sent](compare_algorithms.svg)\n\n")
+            "mean ± standard deviation of the seeds.\n\n" + table(lines) + "\n" + "![held-out loss over bytes sent](figures/compare_algorithms.svg)\n\n")
     notes = [f"- `{r.name}`: {r.note}." for r, _ in lines if r.note]
+    if missing:
+        notes.append(f"- Not run yet: {', '.join(missing)}.")
     page.write_text(before + begin + text + "\n".join(notes) + ("\n" if notes else "") + end + after)
-    (page.parent / "compare_algorithms.svg").write_text(svg(lines))
+    (page.parent / "figures/compare_algorithms.svg").write_text(svg(lines))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="1,2,3", help="comma-separated")
-    parser.add_argument("--only", default="", help="rows, comma-separated; then the page is left alone")
+    parser.add_argument("--only", default="", help="rows, comma-separated; then the page is left alone (see --page)")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
     parser.add_argument("--program", default=str(ROOT / "build/release/atoll-sim"))
     parser.add_argument("--store", default=str(ROOT / "build/compare_algorithms.jsonl"), help="results so far")
     parser.add_argument("--set", action="append", default=[], help="key=value for every row, to try something out")
+    parser.add_argument("--page", action="store_true", help="write the page though it is not all rows")
     parser.add_argument("--list", action="store_true", help="print the commands, run nothing")
     options = parser.parse_args()
     seeds = [int(s) for s in options.seeds.split(",")]
@@ -222,7 +226,7 @@ def main():
         return
     results = run_missing(rows, seeds, options.program, pathlib.Path(options.store), options.jobs)
     lines = summarise(rows, seeds, results)
-    if only or options.set:
+    if (only or options.set) and not options.page:
         print(table(lines))
     else:
         write_page(lines, seeds, ROOT / "docs/experiments.md")
