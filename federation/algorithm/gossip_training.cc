@@ -73,10 +73,8 @@ void GossipTraining::settle(Worker& worker, RoundReport& report) {
 }
 
 void GossipTraining::adopted(Worker& worker) {
-    worker.set_step(round_ * inner_steps_);
     residuals_.forget();
-    std::ranges::copy(x_.span(), worker.parameters().begin());
-    worker.parameters_changed();
+    set_parameters(worker, x_.span(), round_ * inner_steps_);
 }
 
 std::vector<StateVector> GossipTraining::state() {

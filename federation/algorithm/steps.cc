@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/log.h"
@@ -83,6 +84,12 @@ Status end_round(Context& context, Algorithm& algorithm, RoundReport& report) {
     ATOLL_TRY(context.observer.on_round(report, algorithm));
     if (report.average.complete) return {};
     return catch_up(context, algorithm, CatchUp::after_incomplete_round);
+}
+
+void set_parameters(Worker& worker, std::span<const float> parameters, std::uint64_t step) {
+    worker.set_step(step);
+    std::ranges::copy(parameters, worker.parameters().begin());
+    worker.parameters_changed();
 }
 
 Status check_finite(std::span<const float> update, std::uint64_t step) {

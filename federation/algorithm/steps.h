@@ -30,6 +30,9 @@ using TakeStep = std::function<Result<StepResult>(Worker& worker)>;
 // stands. Errors: the observer's; interrupted.
 [[nodiscard]] Status end_round(Context& context, Algorithm& algorithm, RoundReport& report);
 
+// The replica stands at `parameters` (of its layout) after `step` inner steps: newly a peer's or a server's.
+void set_parameters(Worker& worker, std::span<const float> parameters, std::uint64_t step);
+
 // Errors (failed): a value is not finite; the parameters diverged at `step`.
 [[nodiscard]] Status check_finite(std::span<const float> update, std::uint64_t step);
 

@@ -89,10 +89,8 @@ Result<std::optional<std::uint64_t>> SynchronousTraining::settle(Context& contex
 }
 
 void SynchronousTraining::adopted(Worker& worker) {
-    worker.set_step(round_ * inner_steps_);
     residuals_.forget();
-    std::ranges::copy(x_.span(), worker.parameters().begin());
-    worker.parameters_changed();
+    set_parameters(worker, x_.span(), round_ * inner_steps_);
 }
 
 std::vector<StateVector> SynchronousTraining::state() {

@@ -112,9 +112,7 @@ EncodedVectors FederatedMember::encode(Context& context, const gossip::Codec& co
 }
 
 void FederatedMember::show_model(Worker& worker, std::span<const float> model, std::uint64_t at_round) const {
-    std::ranges::copy(model, worker.parameters().begin());
-    worker.set_step(at_round * local_steps());
-    worker.parameters_changed();
+    set_parameters(worker, model, at_round * local_steps());
 }
 
 std::vector<StateVector> FederatedMember::state() {

@@ -10,7 +10,6 @@
 
 #include <cstdlib>
 #include <string_view>
-#include <thread>
 
 #include "gossip/averaging/averaging.h"
 #include "kernels/flat.h"
@@ -49,9 +48,12 @@ void run_member(const Options& options, ProcessGroup& group, std::size_t member)
         if (other != member) host.connect(peer, group.text_of(other));
     }
     std::ranges::sort(view.members);
+    const double deadline = host.now() + 60;
     for (const gossip::PeerId& peer : view.members) {
-        while (peer != host.self() && !host.connected(peer))
-            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        while (peer != host.self() && !host.connected(peer)) {
+            ATOLL_CHECK(host.now() < deadline);
+            host.sleep(0.01);
+        }
     }
     ATOLL_CHECK(host.send(host.self(), gossip::ViewChanged{view}, {}).ok());
     gossip::Inbox inbox(host);
