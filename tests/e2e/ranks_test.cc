@@ -66,7 +66,9 @@ TEST_F(Ranks, A_signal_to_rank_0_saves_and_ends_all) {
     prepare();
     const std::string variables =
         "WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=" + std::to_string(port()) + " ";
-    const std::string train = "timeout 60 atoll train --json --steps 1000000 --out run" + std::string(kSmall);
+    // In the foreground: else timeout passes the signal on twice, and a second one ends a program at once.
+    const std::string train =
+        "timeout --foreground 60 atoll train --json --steps 1000000 --out run" + std::string(kSmall);
     const Said said =
         shell(variables + "RANK=1 LOCAL_RANK=1 " + train + " & other=$!; " + variables +
               "RANK=0 LOCAL_RANK=0 " + train + " & first=$!; " +
